@@ -2,7 +2,6 @@
 //! The trait behind every descriptor.
 
 use crate::{Errno, Events, Result, Sink, Socket, Source, WaitQueue};
-use alloc::string::String;
 use core::any::Any;
 use core::time::Duration;
 use kmm::Frame;
@@ -87,14 +86,15 @@ impl Stat {
 
 /// One entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DirEntry {
-    /// Name within the directory.
-    pub name: String,
+pub struct DirEntry<'a> {
+    /// Name within the directory: any bytes but NUL and '/'.
+    pub name: &'a [u8],
     /// Inode number.
     pub inode: u64,
     /// Type.
     pub kind: FileKind,
-    /// Cursor that continues behind this entry.
+    /// Cursor that continues behind this entry; never below 3, so that the
+    /// caller can use 1 and 2 for "." and "..".
     pub next: u64,
 }
 
@@ -176,9 +176,10 @@ pub trait File: Any + Send + Sync {
         Err(Errno::EINVAL)
     }
 
-    /// Calls `emit` for the entries behind `cursor` (0 is the start) until it
-    /// returns false; "." and ".." are the caller's.
-    fn read_dir(&self, _cursor: u64, _emit: &mut dyn FnMut(DirEntry) -> bool) -> Result<()> {
+    /// Calls `emit` for the entries behind `cursor` (0 to 2 are the start) until
+    /// it returns false; the entry it refused comes again. "." and ".." are the
+    /// caller's. Runs under the directory's lock, so `emit` only copies.
+    fn read_dir(&self, _cursor: u64, _emit: &mut dyn FnMut(DirEntry<'_>) -> bool) -> Result<()> {
         Err(Errno::ENOTDIR)
     }
 
