@@ -6,7 +6,7 @@ use crate::Word;
 use core::sync::atomic::Ordering;
 use kmm::{FRAME_SIZE, FrameBlock, OutOfFrames, PhysAddr};
 
-/// Contiguous physical memory, zeroed at first, at least aligned to a page.
+/// Contiguous physical memory, at least aligned to a page.
 ///
 /// A device may change it at any time: what is read twice may differ. So copy,
 /// check the copy, use the copy.
@@ -18,11 +18,17 @@ pub struct DmaBuffer {
 impl DmaBuffer {
     /// At least `len` bytes.
     pub fn allocate(len: usize) -> Result<Self, OutOfFrames> {
+        let mut buffer = Self::allocate_unzeroed(len)?;
+        buffer.block.zero();
+        Ok(buffer)
+    }
+
+    /// At least `len` bytes with unknown contents, for packets: zeroing a
+    /// megabyte takes longer than the rest of the start-up of a driver.
+    pub fn allocate_unzeroed(len: usize) -> Result<Self, OutOfFrames> {
         let frames = len.div_ceil(FRAME_SIZE).max(1);
         let order = frames.checked_next_power_of_two().ok_or(OutOfFrames)?.trailing_zeros();
-        let mut block = FrameBlock::allocate(order as usize)?;
-        block.zero();
-        Ok(Self { block })
+        Ok(Self { block: FrameBlock::allocate(order as usize)? })
     }
 
     /// Where a device finds it.
