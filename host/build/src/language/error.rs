@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Why a program could not be built.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a program could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing here looks like a program.
+    #[error("no program found in {}", directory.display())]
+    NoProgram {
+        /// Where was looked.
+        directory: PathBuf,
+    },
+    /// The path leads nowhere.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The path.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No language has this name.
+    #[error("{name:?} is not a language; known are {known}")]
+    UnknownLanguage {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// The language is recognised, but cannot be built yet.
+    #[error("this is a {language} program (found {found}), and {language} is not supported yet")]
+    NotSupported {
+        /// Its name for humans.
+        language: &'static str,
+        /// What it was recognised by.
+        found: String,
+    },
+    /// The toolchain is not there.
+    #[error("{language} is not installed: {program} is nowhere in PATH")]
+    NoToolchain {
+        /// The language.
+        language: &'static str,
+        /// Its command.
+        program: String,
+        /// How to install it.
+        install: &'static str,
+    },
+    /// The toolchain is too old.
+    #[error("{found} is too old: at least {needed} is needed")]
+    OldToolchain {
+        /// What is there.
+        found: String,
+        /// What is needed.
+        needed: &'static str,
+        /// How to get one.
+        install: &'static str,
+    },
+    /// The toolchain could not be started.
+    #[error("cannot run {program}: {source}")]
+    Start {
+        /// The command.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The toolchain refused the program, and said why.
+    #[error("{command} failed\n{}", output.trim_end())]
+    Compile {
+        /// The command.
+        command: String,
+        /// What it said.
+        output: String,
+    },
+    /// The package is a library.
+    #[error("{} is the package {package:?}, not a program", directory.display())]
+    NotAProgram {
+        /// Where it lies.
+        directory: PathBuf,
+        /// Its name.
+        package: String,
+    },
+}
+
+impl Error {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        Some(match self {
+            Self::NoProgram { .. } => "give the directory of a program: for Go, one with a go.mod or .go files and \
+                 `package main` (for example: kernel build ./cmd/server)"
+                .to_owned(),
+            Self::NotSupported { .. } => {
+                "Go programs can be built today; use --language go if this directory holds one".to_owned()
+            }
+            Self::NoToolchain { install, .. } | Self::OldToolchain { install, .. } => format!("install it: {install}"),
+            Self::NotAProgram { .. } => {
+                "give the directory that holds `package main`, for example: kernel build ./cmd/server".to_owned()
+            }
+            Self::Compile { .. } | Self::Start { .. } | Self::UnknownLanguage { .. } | Self::Unreadable { .. } => {
+                return None;
+            }
+        })
+    }
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Go: an untouched `go build` for linux/amd64.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use super::{Error, Language, Program, Source};
+
+/// The variable that names another Go.
+const OVERRIDE: &str = "KERNEL_GO";
+/// The oldest minor version of Go 1 that is tested.
+const OLDEST_MINOR: u32 = 19;
+const OLDEST: &str = "Go 1.19";
+const INSTALL: &str = "`sudo apt-get install golang-go` (Debian, Ubuntu), `sudo dnf install golang` (Fedora), \
+     `brew install go` (macOS), or https://go.dev/dl";
+
+/// The Go language.
+#[derive(Debug)]
+pub struct Go;
+
+/// A package with tests, as `go list` tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Package {
+    /// Its import path.
+    pub import_path: String,
+    /// Its directory on the host.
+    pub directory: PathBuf,
+    /// Whether it has test files at all.
+    pub has_tests: bool,
+}
+
+impl Language for Go {
+    fn name(&self) -> &'static str {
+        "go"
+    }
+
+    fn marker_files(&self) -> &'static [&'static str] {
+        &["go.mod", "go.work"]
+    }
+
+    fn extensions(&self) -> &'static [&'static str] {
+        &["go"]
+    }
+
+    fn build(&self, source: &Source<'_>) -> Result<Program, Error> {
+        let toolchain = Toolchain::locate()?;
+        let target = Target::of(source.path)?;
+        let name = target.program_name();
+        let cgo = toolchain.cgo(&target)?;
+        target.check_main(&toolchain, cgo)?;
+        let executable = source.scratch.join(&name);
+        let mut command = toolchain.command(&target.directory, cgo);
+        command.arg("build").args(["-trimpath", "-buildvcs=false"]);
+        if !source.debug {
+            // Symbols of Go's own tables stay: tracebacks are not touched by this.
+            command.arg("-ldflags=-s -w");
+        }
+        command.arg("-o").arg(&executable).args(source.flags).args(&target.arguments);
+        let output = toolchain.run(&mut command)?;
+        check("go build", &output)?;
+        Ok(Program { executable, name, toolchain: toolchain.version })
+    }
+}
+
+impl Go {
+    /// The packages that match patterns, seen from `directory`.
+    pub fn packages(directory: &Path, patterns: &[String], flags: &[OsString]) -> Result<Vec<Package>, Error> {
+        let toolchain = Toolchain::locate()?;
+        let format = "{{.ImportPath}}\t{{.Dir}}\t{{len .TestGoFiles}}\t{{len .XTestGoFiles}}";
+        let mut command = toolchain.command(directory, toolchain.explicit_cgo());
+        command.args(["list", "-f", format]).args(flags).args(patterns);
+        let output = toolchain.run(&mut command)?;
+        check("go list", &output)?;
+        Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(parse_package).collect())
+    }
+
+    /// Builds the test program of one package; `None` when it has no tests.
+    pub fn build_test(
+        directory: &Path,
+        package: &Package,
+        flags: &[OsString],
+        executable: &Path,
+    ) -> Result<Option<String>, Error> {
+        let toolchain = Toolchain::locate()?;
+        let mut command = toolchain.command(directory, toolchain.explicit_cgo());
+        command.args(["test", "-c", "-o"]).arg(executable).args(flags).arg(&package.import_path);
+        let output = toolchain.run(&mut command)?;
+        check("go test -c", &output)?;
+        Ok(executable.is_file().then_some(toolchain.version))
+    }
+
+    /// The root of the Go installation.
+    pub fn root() -> Result<PathBuf, Error> {
+        let toolchain = Toolchain::locate()?;
+        let output = toolchain.run(toolchain.command(Path::new("."), false).args(["env", "GOROOT"]))?;
+        check("go env", &output)?;
+        Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+    }
+}
+
+fn parse_package(line: &str) -> Option<Package> {
+    let mut parts = line.split('\t');
+    let import_path = parts.next()?.to_owned();
+    let directory = PathBuf::from(parts.next()?);
+    let has_tests = parts.any(|count| count != "0");
+    Some(Package { import_path, directory, has_tests })
+}
+
+/// A Go that is installed here.
+#[derive(Debug)]
+struct Toolchain {
+    program: OsString,
+    version: String,
+}
+
+impl Toolchain {
+    fn locate() -> Result<Self, Error> {
+        let program = env::var_os(OVERRIDE).unwrap_or_else(|| "go".into());
+        let missing = || Error::NoToolchain {
+            language: "Go",
+            program: program.to_string_lossy().into_owned(),
+            install: INSTALL,
+        };
+        let output = Command::new(&program).arg("version").stdin(Stdio::null()).output().map_err(|source| {
+            if source.kind() == io::ErrorKind::NotFound {
+                missing()
+            } else {
+                Error::Start { program: program.to_string_lossy().into_owned(), source }
+            }
+        })?;
+        check("go version", &output)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        // "go version go1.19.8 linux/amd64"
+        let version = text.split_whitespace().nth(2).unwrap_or("go").to_owned();
+        if minor(&version).is_some_and(|minor| minor < OLDEST_MINOR) {
+            return Err(Error::OldToolchain { found: version, needed: OLDEST, install: INSTALL });
+        }
+        Ok(Self { program, version })
+    }
+
+    fn command(&self, directory: &Path, cgo: bool) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .env("GOOS", "linux")
+            .env("GOARCH", "amd64")
+            .env("CGO_ENABLED", if cgo { "1" } else { "0" });
+        command
+    }
+
+    fn run(&self, command: &mut Command) -> Result<Output, Error> {
+        let program = || self.program.to_string_lossy().into_owned();
+        command.output().map_err(|source| Error::Start { program: program(), source })
+    }
+
+    /// What the user says about cgo; without a word, programs are static.
+    fn explicit_cgo(&self) -> bool {
+        env::var_os("CGO_ENABLED").is_some_and(|value| value == "1")
+    }
+
+    /// Whether the program has C in packages of its own. C in the standard library alone
+    /// (`net`, `os/user`) has a pure Go twin, which makes a static program.
+    fn cgo(&self, target: &Target) -> Result<bool, Error> {
+        if env::var_os("CGO_ENABLED").is_some() {
+            return Ok(self.explicit_cgo());
+        }
+        let format = "{{if and (not .Standard) .CgoFiles}}{{.ImportPath}}{{end}}";
+        let mut command = self.command(&target.directory, true);
+        command.args(["list", "-e", "-deps", "-f", format]).args(&target.arguments);
+        let output = self.run(&mut command)?;
+        // Errors of the program are left to the build, which shows them best.
+        Ok(output.status.success() && output.stdout.iter().any(|byte| !byte.is_ascii_whitespace()))
+    }
+}
+
+/// The minor version of `go1.19.8`; development versions have none.
+fn minor(version: &str) -> Option<u32> {
+    let rest = version.strip_prefix("go1.")?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..digits].parse().ok()
+}
+
+/// What `go build` is pointed at.
+#[derive(Debug)]
+struct Target {
+    directory: PathBuf,
+    /// `.`, or the names of source files where there is no module.
+    arguments: Vec<OsString>,
+}
+
+impl Target {
+    fn of(path: &Path) -> Result<Self, Error> {
+        let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
+        let path = fs::canonicalize(path).map_err(unreadable)?;
+        if path.is_file() {
+            let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
+            let name = path.file_name().unwrap_or_default().to_owned();
+            return Ok(Self { directory, arguments: vec![name] });
+        }
+        if path.ancestors().any(|directory| directory.join("go.mod").is_file()) {
+            return Ok(Self { directory: path, arguments: vec![".".into()] });
+        }
+        let mut files: Vec<OsString> = fs::read_dir(&path)
+            .map_err(unreadable)?
+            .flatten()
+            .map(|entry| entry.file_name())
+            .filter(|name| is_source(name))
+            .collect();
+        files.sort();
+        if files.is_empty() {
+            return Err(Error::NoProgram { directory: path });
+        }
+        Ok(Self { directory: path, arguments: files })
+    }
+
+    fn program_name(&self) -> String {
+        let name = match self.arguments.first().map(OsString::as_os_str) {
+            Some(only) if self.arguments.len() == 1 && only != OsStr::new(".") => Path::new(only).file_stem(),
+            _ => self.directory.file_name(),
+        };
+        let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let name: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+        if name.trim_matches('.').is_empty() { "program".to_owned() } else { name }
+    }
+
+    /// `go build` of a library succeeds and makes no program, so it is asked before.
+    fn check_main(&self, toolchain: &Toolchain, cgo: bool) -> Result<(), Error> {
+        let mut command = toolchain.command(&self.directory, cgo);
+        command.args(["list", "-e", "-f", "{{.Name}}"]).args(&self.arguments);
+        let output = toolchain.run(&mut command)?;
+        let name = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        match name.as_str() {
+            "main" => Ok(()),
+            "" => self.check_any_source(),
+            _ => Err(Error::NotAProgram { directory: self.directory.clone(), package: name }),
+        }
+    }
+
+    fn check_any_source(&self) -> Result<(), Error> {
+        let any = fs::read_dir(&self.directory).into_iter().flatten().flatten().any(|e| is_source(&e.file_name()));
+        if any { Ok(()) } else { Err(Error::NoProgram { directory: self.directory.clone() }) }
+    }
+}
+
+fn is_source(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.ends_with(".go") && !name.ends_with("_test.go"))
+}
+
+fn check(command: &str, output: &Output) -> Result<(), Error> {
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+    let said = String::from_utf8_lossy(said).into_owned();
+    let output = if said.trim().is_empty() { output.status.to_string() } else { said };
+    Err(Error::Compile { command: command.to_owned(), output })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(minor("go1.19.8"), Some(19));
+        assert_eq!(minor("go1.26rc1"), Some(26));
+        assert_eq!(minor("devel"), None);
+    }
+
+    #[test]
+    fn packages_are_read_with_their_tests() {
+        let package = parse_package("a/b\t/src/a/b\t0\t2").unwrap();
+        assert_eq!(package.import_path, "a/b");
+        assert!(package.has_tests);
+        assert!(!parse_package("a\t/a\t0\t0").unwrap().has_tests);
+    }
+
+    #[test]
+    fn without_a_module_the_files_are_named_and_tests_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["b.go", "a.go", "a_test.go", "notes.txt"] {
+            fs::write(directory.path().join(name), "package main\n").unwrap();
+        }
+        let target = Target::of(directory.path()).unwrap();
+        assert_eq!(target.arguments, ["a.go", "b.go"]);
+        let file = Target::of(&directory.path().join("a.go")).unwrap();
+        assert_eq!(file.program_name(), "a");
+    }
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Runs an image in a virtual machine: machine description, QEMU, control channel, exit status.
+//!
+//! [`Machine`] says what to run and is turned into a command line by [`Machine::command_line`],
+//! a pure function. [`run`] starts it, copies the program's output, decodes the control
+//! channel, and answers with the [`Outcome`].
+#![forbid(unsafe_code)]
+
+mod accel;
+mod control;
+mod machine;
+mod port;
+mod qemu;
+mod session;
+mod size;
+mod terminal;
+
+pub use accel::{Accelerator, Choice as AcceleratorChoice, ParseError as AcceleratorParseError};
+pub use control::{Event, Listener};
+pub use machine::{Boot, Machine};
+pub use port::{Error as PortError, Forward, Protocol};
+pub use qemu::{Error as QemuError, Qemu};
+pub use session::{Error as SessionError, Options, Outcome, run};
+pub use size::{ParseError as SizeParseError, Size};

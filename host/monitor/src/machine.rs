@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The virtual machine as data, and the QEMU command line that makes it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::{Accelerator, Forward, Size};
+
+/// What the machine starts from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// An ELF with a PVH entry, started directly on a `microvm`.
+    Kernel(PathBuf),
+    /// An ISO 9660 image, started by the firmware of a PC.
+    CdRom(PathBuf),
+    /// A disk image with QEMU's name for its format, started by the firmware of a PC.
+    Disk(PathBuf, &'static str),
+}
+
+/// A virtual machine.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// What it starts from.
+    pub boot: Boot,
+    /// Its memory.
+    pub memory: Size,
+    /// Its processors.
+    pub cpus: u32,
+    /// What executes it.
+    pub accelerator: Accelerator,
+    /// Ports of the host that lead into it.
+    pub forwards: Vec<Forward>,
+    /// The configuration record that overrides the one in the image.
+    pub configuration: Option<PathBuf>,
+    /// Wait for a debugger on this TCP port before the first instruction.
+    pub gdb: Option<u16>,
+    /// More arguments for QEMU, as the user gave them.
+    pub extra: Vec<OsString>,
+}
+
+/// The name under which the guest finds the configuration record in fw_cfg.
+const CONFIGURATION_NAME: &str = "opt/org.bhojpur/config";
+
+impl Machine {
+    /// The arguments of `qemu-system-x86_64`.
+    ///
+    /// `control` is where the control channel is written: a path that QEMU opens. The program's
+    /// serial line is QEMU's standard input and output.
+    #[must_use]
+    pub fn command_line(&self, control: &Path) -> Vec<OsString> {
+        let mut line = CommandLine::default();
+        line.options(&["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
+        self.board(&mut line);
+        line.pair("-m", format!("{}M", self.memory.as_mebibytes()));
+        if self.cpus > 1 {
+            line.pair("-smp", self.cpus.to_string());
+        }
+        self.processor(&mut line);
+        line.options(&["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
+        line.pair("-chardev", joined("file,id=control,path=", control));
+        line.options(&["-device", "isa-debugcon,iobase=0xe9,chardev=control"]);
+        line.options(&["-device", "isa-debug-exit,iobase=0x501,iosize=2"]);
+        self.network(&mut line);
+        line.pair("-device", format!("virtio-rng-{}", self.bus()));
+        if let Some(path) = &self.configuration {
+            line.pair("-fw_cfg", joined(&format!("name={CONFIGURATION_NAME},file="), path));
+        }
+        if let Some(port) = self.gdb {
+            line.pair("-gdb", format!("tcp:127.0.0.1:{port}"));
+            line.options(&["-S"]);
+        }
+        line.0.extend(self.extra.iter().cloned());
+        line.0
+    }
+
+    /// Whether the machine is started without firmware of a PC.
+    fn direct(&self) -> bool {
+        matches!(self.boot, Boot::Kernel(_))
+    }
+
+    fn bus(&self) -> &'static str {
+        if self.direct() { "device" } else { "pci" }
+    }
+
+    fn board(&self, line: &mut CommandLine) {
+        match &self.boot {
+            Boot::Kernel(path) => {
+                // Without ACPI the machine describes its devices on the kernel command line,
+                // which costs the guest nothing to read. The interval timer and the 8259s are
+                // never used: the local APIC serves. The RTC tells the date.
+                line.options(&["-M", "microvm,acpi=off,pit=off,pic=off,rtc=on,auto-kernel-cmdline=on"]);
+                // The modern virtio-mmio interface (virtio 1.0), not QEMU's legacy default.
+                line.options(&["-global", "virtio-mmio.force-legacy=false"]);
+                line.pair("-kernel", path);
+            }
+            Boot::CdRom(path) => {
+                line.options(&["-M", "q35"]);
+                line.pair("-drive", joined("if=none,id=boot,media=cdrom,readonly=on,format=raw,file=", path));
+                line.options(&["-device", "ide-cd,drive=boot,bootindex=0"]);
+            }
+            Boot::Disk(path, format) => {
+                line.options(&["-M", "q35"]);
+                let prefix = format!("if=none,id=boot,snapshot=on,format={format},file=");
+                line.pair("-drive", joined(&prefix, path));
+                line.options(&["-device", "virtio-blk-pci,drive=boot,bootindex=0"]);
+            }
+        }
+    }
+
+    fn processor(&self, line: &mut CommandLine) {
+        match self.accelerator {
+            Accelerator::Kvm => line.options(&["-accel", "kvm", "-cpu", "host"]),
+            Accelerator::Tcg => {
+                let threads = if self.cpus > 1 { "multi" } else { "single" };
+                line.pair("-accel", format!("tcg,thread={threads}"));
+                line.options(&["-cpu", "max"]);
+            }
+        }
+    }
+
+    fn network(&self, line: &mut CommandLine) {
+        let forwards: String = self.forwards.iter().map(|forward| format!(",{}", forward.host_forward())).collect();
+        line.pair("-netdev", format!("user,id=net0{forwards}"));
+        // No option ROM: nobody boots from this card, and the file may be missing.
+        let rom = if self.direct() { "" } else { ",romfile=" };
+        line.pair("-device", format!("virtio-net-{},netdev=net0{rom}", self.bus()));
+    }
+}
+
+/// A growing list of arguments.
+#[derive(Default)]
+struct CommandLine(Vec<OsString>);
+
+impl CommandLine {
+    fn options(&mut self, words: &[&str]) {
+        self.0.extend(words.iter().map(OsString::from));
+    }
+
+    fn pair(&mut self, option: &str, value: impl Into<OsString>) {
+        self.0.push(option.into());
+        self.0.push(value.into());
+    }
+}
+
+/// A QEMU option value that ends in a path; QEMU wants commas doubled.
+fn joined(prefix: &str, path: &Path) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut value = prefix.as_bytes().to_vec();
+    for &byte in path.as_os_str().as_bytes() {
+        value.push(byte);
+        if byte == b',' {
+            value.push(byte);
+        }
+    }
+    OsString::from_vec(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(boot: Boot) -> Machine {
+        Machine {
+            boot,
+            memory: Size::mebibytes(64),
+            cpus: 1,
+            accelerator: Accelerator::Tcg,
+            forwards: vec!["8080:80".parse().unwrap(), "53:53/udp".parse().unwrap()],
+            configuration: Some("/tmp/a,b".into()),
+            gdb: None,
+            extra: vec![],
+        }
+    }
+
+    fn text(machine: &Machine) -> String {
+        let words = machine.command_line(Path::new("/dev/fdset/1"));
+        words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn an_elf_runs_on_a_microvm_without_pci() {
+        let line = text(&machine(Boot::Kernel("k.elf".into())));
+        assert!(line.contains("-M microvm,") && line.contains("-kernel k.elf"), "{line}");
+        assert!(line.contains("virtio-net-device,netdev=net0") && !line.contains("pci"), "{line}");
+        assert!(line.contains("hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:127.0.0.1:53-:53"), "{line}");
+        assert!(!line.contains("-smp") && !line.contains("-S"), "{line}");
+    }
+
+    #[test]
+    fn commas_in_paths_do_not_end_an_option() {
+        assert!(text(&machine(Boot::Kernel("k".into()))).contains("file=/tmp/a,,b"));
+    }
+
+    #[test]
+    fn an_iso_runs_on_a_pc() {
+        let line = text(&machine(Boot::CdRom("k.iso".into())));
+        assert!(line.contains("-M q35") && line.contains("virtio-net-pci") && line.contains("ide-cd"), "{line}");
+    }
+
+    #[test]
+    fn several_cpus_run_in_several_threads() {
+        let mut machine = machine(Boot::Kernel("k".into()));
+        machine.cpus = 4;
+        machine.gdb = Some(1234);
+        let line = text(&machine);
+        assert!(line.contains("-smp 4") && line.contains("thread=multi"), "{line}");
+        assert!(line.contains("-gdb tcp:127.0.0.1:1234 -S"), "{line}");
+    }
+}
