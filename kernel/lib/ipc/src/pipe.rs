@@ -66,17 +66,41 @@ impl State {
 
 struct Pipe {
     state: SpinLock<State>,
-    queue: WaitQueue,
+    /// Who waits for data, for room, and for either. They are apart so that
+    /// a writer that asks for all events does not hear of its own writes.
+    readers: WaitQueue,
+    writers: WaitQueue,
+    both: WaitQueue,
     inode: u64,
 }
 
 impl Pipe {
+    fn queue(&self, access: Access) -> &WaitQueue {
+        match access {
+            Access::Read => &self.readers,
+            Access::Write => &self.writers,
+            Access::Both => &self.both,
+        }
+    }
+
+    fn notify_readers(&self, events: Events) {
+        self.readers.notify(events);
+        self.both.notify(events);
+    }
+
+    fn notify_writers(&self, events: Events) {
+        self.writers.notify(events);
+        self.both.notify(events);
+    }
+
     fn new() -> Result<Arc<Self>> {
         let ring = Ring::new(DEFAULT_SLOTS)?;
         let state = State { ring, readers: 0, writers: 0, reader_opens: 0, writer_opens: 0 };
         Ok(Arc::new(Self {
             state: SpinLock::new(state),
-            queue: WaitQueue::new(),
+            readers: WaitQueue::new(),
+            writers: WaitQueue::new(),
+            both: WaitQueue::new(),
             inode: next_inode(),
         }))
     }
@@ -143,7 +167,7 @@ impl PipeEnd {
         }
         self.pipe.state.lock().ring.resize(size / PAGE)?;
         // A full pipe that grew has room now.
-        self.pipe.queue.notify(Events::WRITABLE);
+        self.pipe.notify_writers(Events::WRITABLE);
         Ok(size)
     }
 }
@@ -169,7 +193,7 @@ impl File for PipeEnd {
         let room = was_full && !state.ring.is_full();
         drop(state);
         if room {
-            self.pipe.queue.notify(Events::WRITABLE);
+            self.pipe.notify_writers(Events::WRITABLE);
         }
         result
     }
@@ -189,7 +213,7 @@ impl File for PipeEnd {
         drop(state);
         // Also when there was data before, and when nothing fitted, as Linux
         // does: edge-triggered watchers count on an event for each write.
-        self.pipe.queue.notify(Events::READABLE);
+        self.pipe.notify_readers(Events::READABLE);
         result
     }
 
@@ -213,7 +237,7 @@ impl File for PipeEnd {
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
-        Some(&self.pipe.queue)
+        Some(self.pipe.queue(self.access))
     }
 
     fn close(&self) {
@@ -221,25 +245,16 @@ impl File for PipeEnd {
             return;
         }
         let mut state = self.pipe.state.lock();
-        let mut events = Events::empty();
-        if self.access.reads() {
-            state.readers -= 1;
-            if state.readers == 0 {
-                events |= Events::WRITABLE | Events::ERR;
-            }
-        }
-        if self.access.writes() {
-            state.writers -= 1;
-            if state.writers == 0 {
-                events |= Events::READABLE | Events::HUP;
-            }
-        }
-        if state.readers == 0 && state.writers == 0 {
+        state.readers -= u32::from(self.access.reads());
+        state.writers -= u32::from(self.access.writes());
+        let (readers, writers) = (state.readers, state.writers);
+        if readers == 0 && writers == 0 {
             state.ring.clear();
         }
         drop(state);
-        if !events.is_empty() {
-            self.pipe.queue.notify(events);
+        if (readers == 0) != (writers == 0) {
+            self.pipe.notify_readers(Events::READABLE | Events::HUP);
+            self.pipe.notify_writers(Events::WRITABLE | Events::ERR);
         }
     }
 

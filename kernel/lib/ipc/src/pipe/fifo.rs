@@ -42,7 +42,8 @@ impl Fifo {
             _ => {}
         }
         drop(state);
-        self.pipe.queue.notify(Events::READABLE | Events::WRITABLE);
+        self.pipe.notify_readers(Events::READABLE);
+        self.pipe.notify_writers(Events::WRITABLE);
         Ok(FifoOpening { end, awaited })
     }
 }
@@ -61,7 +62,7 @@ impl FifoOpening {
 
     /// Notified when [`is_ready`](Self::is_ready) may have changed.
     pub fn wait_queue(&self) -> &WaitQueue {
-        &self.end.pipe.queue
+        self.end.pipe.queue(self.end.access)
     }
 
     /// The open end, or the opening back while it is not ready.

@@ -1,1 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Pipes with user pages missing.
 
+use super::{PIPE_BUF, pipe};
+use alloc::vec;
+use kio::{Errno, Events, File, Result, Sink, SliceSink, SliceSource, Source};
+
+/// A user buffer of which only the first `present` bytes are mapped.
+struct Torn<'a> {
+    bytes: &'a mut [u8],
+    present: usize,
+    at: usize,
+}
+
+impl<'a> Torn<'a> {
+    fn new(bytes: &'a mut [u8], present: usize) -> Self {
+        Self { bytes, present, at: 0 }
+    }
+
+    fn step(&mut self, want: usize) -> Result<core::ops::Range<usize>> {
+        let count = want.min(self.bytes.len() - self.at).min(self.present - self.at);
+        if count == 0 && want > 0 {
+            return Err(Errno::EFAULT);
+        }
+        self.at += count;
+        Ok(self.at - count..self.at)
+    }
+}
+
+impl Sink for Torn<'_> {
+    fn remaining(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<usize> {
+        let range = self.step(bytes.len())?;
+        let count = range.len();
+        self.bytes[range].copy_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+}
+
+impl Source for Torn<'_> {
+    fn remaining(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    fn take(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let range = self.step(buffer.len())?;
+        let count = range.len();
+        buffer[..count].copy_from_slice(&self.bytes[range]);
+        Ok(count)
+    }
+}
+
+#[test]
+fn a_torn_small_write_leaves_no_trace() {
+    let (reader, writer) = pipe(false).unwrap();
+    let mut bytes = vec![7; PIPE_BUF];
+    assert_eq!(writer.write_at(0, &mut Torn::new(&mut bytes, 100)), Err(Errno::EFAULT));
+    assert_eq!(reader.poll(), Events::empty());
+    assert_eq!(writer.write_at(0, &mut SliceSource::new(b"x")), Ok(1));
+    // The same when the bytes would have gone behind others in a page.
+    assert_eq!(writer.write_at(0, &mut Torn::new(&mut bytes[..9], 5)), Err(Errno::EFAULT));
+    let mut out = [0; 16];
+    assert_eq!(reader.read_at(0, &mut SliceSink::new(&mut out)), Ok(1));
+}
+
+#[test]
+fn a_torn_large_write_counts_what_it_copied() {
+    let (reader, writer) = pipe(false).unwrap();
+    let mut bytes: vec::Vec<u8> = (0..10_000).map(|n| n as u8).collect();
+    let expected = bytes.clone();
+    let done = writer.write_at(0, &mut Torn::new(&mut bytes, 5000)).unwrap();
+    assert!((1..=5000).contains(&done));
+    let rest = &expected[done..];
+    assert_eq!(writer.write_at(0, &mut SliceSource::new(rest)), Ok(rest.len()));
+    let mut out = vec![0; 10_000];
+    assert_eq!(reader.read_at(0, &mut SliceSink::new(&mut out)), Ok(10_000));
+    assert!(out == expected);
+}
+
+#[test]
+fn a_torn_read_keeps_what_it_did_not_copy() {
+    let (reader, writer) = pipe(false).unwrap();
+    writer.write_at(0, &mut SliceSource::new(b"abcdef")).unwrap();
+    let mut out = [0; 6];
+    assert_eq!(reader.read_at(0, &mut Torn::new(&mut out, 0)), Err(Errno::EFAULT));
+    assert_eq!(reader.read_at(0, &mut Torn::new(&mut out, 2)), Ok(2));
+    assert_eq!(reader.read_at(0, &mut SliceSink::new(&mut out)), Ok(4));
+    assert_eq!(&out[..4], b"cdef");
+}
+
+#[test]
+fn a_torn_packet_is_read_whole_later() {
+    let (reader, writer) = pipe(true).unwrap();
+    writer.write_at(0, &mut SliceSource::new(b"abcdef")).unwrap();
+    let mut out = [0; 6];
+    assert_eq!(reader.read_at(0, &mut Torn::new(&mut out, 2)), Err(Errno::EFAULT));
+    assert_eq!(reader.read_at(0, &mut SliceSink::new(&mut out)), Ok(6));
+    assert_eq!(&out, b"abcdef");
+}
