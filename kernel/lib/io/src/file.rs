@@ -140,6 +140,15 @@ pub trait File: Any + Send + Sync {
         false
     }
 
+    /// lseek(2) with SEEK_DATA, or with SEEK_HOLE when `hole`. A file that
+    /// knows of no holes is data up to its end.
+    fn seek_hole(&self, offset: u64, hole: bool) -> Result<u64> {
+        match self.stat()?.size {
+            size if offset >= size => Err(Errno::ENXIO),
+            size => Ok(if hole { size } else { offset }),
+        }
+    }
+
     /// What the object is ready for now.
     fn poll(&self) -> Events {
         Events::READABLE | Events::WRITABLE
