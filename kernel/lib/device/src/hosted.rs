@@ -2,9 +2,10 @@
 //! A platform for tests on the host: no devices, messages that are counted.
 #![expect(unsafe_code, reason = "implements the platform")]
 
-use crate::{InterruptHandler, InterruptLine, MsiMessage, Platform, Refused, set_platform};
+use crate::{InterruptHandler, InterruptLine, MsiMessage, Platform, Refused, Word, set_platform};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 use kmm::PhysAddr;
 use ksync::SpinLock;
 
@@ -18,6 +19,9 @@ static HOSTED: Hosted =
 
 /// Address of the messages that the hosted platform gives out.
 pub const MSI_ADDRESS: u64 = 0xfee0_0000;
+
+/// Bytes of the arena that `kmm::hosted` makes.
+const ARENA: u64 = 64 << 20;
 
 /// Makes the arena of `kmm` and installs the hosted platform.
 pub fn start() {
@@ -38,6 +42,15 @@ pub fn raise_line(gsi: u32) {
     let handlers: Vec<_> =
         HOSTED.lines.lock().iter().filter(|l| l.0.gsi == gsi).map(|l| l.1.clone()).collect();
     handlers.iter().for_each(|h| h.handle());
+}
+
+/// Forgets who is connected to a line, and so frees what a test made.
+pub fn disconnect_line(gsi: u32) {
+    let mut lines = HOSTED.lines.lock();
+    let (gone, left): (Vec<_>, Vec<_>) = lines.drain(..).partition(|l| l.0.gsi == gsi);
+    *lines = left;
+    drop(lines);
+    drop(gone);
 }
 
 // SAFETY: nothing is mapped.
@@ -84,4 +97,49 @@ unsafe impl Platform for Hosted {
     fn cpu_count(&self) -> usize {
         1
     }
+}
+
+/// Reads a word of the arena that plays physical memory, as a device does.
+///
+/// # Panics
+/// When it is not aligned or not in the arena: a driver gave out a bad address.
+pub fn ram_load<W: Word>(address: u64) -> W {
+    // SAFETY: `ram` checked the place; the arena is never unmapped.
+    unsafe { W::load(ram(address, size_of::<W>(), size_of::<W>()), Ordering::SeqCst) }
+}
+
+/// Writes a word of the arena, as a device does.
+///
+/// # Panics
+/// As [`ram_load`].
+pub fn ram_store<W: Word>(address: u64, value: W) {
+    // SAFETY: as in `ram_load`.
+    unsafe { W::store(ram(address, size_of::<W>(), size_of::<W>()), value, Ordering::SeqCst) }
+}
+
+/// Copies bytes out of the arena.
+///
+/// # Panics
+/// When they are not in the arena.
+pub fn ram_read(address: u64, bytes: &mut [u8]) {
+    let at = ram(address, bytes.len(), 1);
+    // SAFETY: `ram` checked the range; any byte is valid.
+    unsafe { at.copy_to(bytes.as_mut_ptr(), bytes.len()) }
+}
+
+/// Copies bytes into the arena.
+///
+/// # Panics
+/// When they are not in the arena.
+pub fn ram_write(address: u64, bytes: &[u8]) {
+    let at = ram(address, bytes.len(), 1);
+    // SAFETY: as in `ram_read`; tests write where a driver told them to.
+    unsafe { at.copy_from(bytes.as_ptr(), bytes.len()) }
+}
+
+fn ram(address: u64, len: usize, align: usize) -> *mut u8 {
+    let inside = address.checked_add(len as u64).is_some_and(|behind| behind <= ARENA);
+    assert!(inside, "{len} bytes at {address:#x} are not in RAM");
+    assert!(address.is_multiple_of(align as u64), "{address:#x} is not aligned");
+    kmm::phys_to_virt(PhysAddr::new(address))
 }

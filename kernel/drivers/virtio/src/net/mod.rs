@@ -210,6 +210,9 @@ impl VirtioNet {
     }
 
     fn transmit_done(&self) -> bool {
+        if self.broken.load(Ordering::Relaxed) {
+            return false;
+        }
         let done = self.transmit.lock().interrupted();
         match (done, self.uplink.get()) {
             (Ok(true), Some(uplink)) => {
@@ -280,11 +283,17 @@ impl NetDevice for VirtioNet {
     }
 
     fn transmit(&self, packet: &TxPacket<'_>) -> Result<(), TxError> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(TxError::Dropped);
+        }
         let mut transmit = self.transmit.lock();
         transmit.transmit(packet, &*self.transport, TRANSMIT)
     }
 
     fn flush(&self) {
+        if self.broken.load(Ordering::Relaxed) {
+            return;
+        }
         self.transmit.lock().flush(&*self.transport, TRANSMIT);
     }
 }
