@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Extended register state of user code: x87, SSE, AVX (Intel SDM vol. 1,
+//! chapter 13). Saved and restored on task switches only.
+
+use super::cpu;
+use alloc::alloc::{Layout, alloc_zeroed, dealloc};
+use core::arch::asm;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+const LEGACY_SIZE: usize = 512;
+const CONTROL_WORD: u16 = 0x37f;
+const MXCSR: u32 = 0x1f80;
+/// x87, SSE, AVX, AVX-512 (opmask, upper halves, upper registers).
+const SUPPORTED: u64 = 0xe7;
+
+static MASK: AtomicU64 = AtomicU64::new(0);
+static SIZE: AtomicUsize = AtomicUsize::new(LEGACY_SIZE);
+static OPTIMISED: AtomicBool = AtomicBool::new(false);
+
+/// Turns on what the CPU has; on every CPU.
+pub fn set_up(features: &cpu::Features) {
+    if !features.xsave {
+        return;
+    }
+    let offered = cpu::cpuid_count(0xd, 0);
+    let mask = (u64::from(offered.edx) << 32 | u64::from(offered.eax)) & SUPPORTED;
+    // SAFETY: OSXSAVE only enables XSAVE and XSETBV; the mask is what CPUID
+    // offers, with x87 and SSE in it.
+    unsafe {
+        cpu::set_cr4(cpu::cr4() | 1 << 18);
+        asm!("xsetbv", in("ecx") 0, in("eax") mask as u32, in("edx") (mask >> 32) as u32);
+    }
+    SIZE.store(cpu::cpuid_count(0xd, 0).ebx as usize, Ordering::Relaxed);
+    OPTIMISED.store(features.xsaveopt, Ordering::Relaxed);
+    MASK.store(mask, Ordering::Relaxed);
+}
+
+/// Components that are saved, as in XCR0; 0 when the CPU has FXSAVE only.
+pub fn component_mask() -> u64 {
+    MASK.load(Ordering::Relaxed)
+}
+
+/// Bytes of a saved state.
+pub fn state_size() -> usize {
+    SIZE.load(Ordering::Relaxed)
+}
+
+/// A save area.
+#[derive(Debug)]
+pub struct FpuState {
+    area: NonNull<u8>,
+}
+
+// SAFETY: the area is plain memory with one owner.
+unsafe impl Send for FpuState {}
+// SAFETY: shared references only read it.
+unsafe impl Sync for FpuState {}
+
+fn layout() -> Layout {
+    // The size is a CPU constant far below isize::MAX.
+    Layout::from_size_align(state_size(), 64).unwrap_or(Layout::new::<[u64; 512]>())
+}
+
+impl FpuState {
+    /// The state that a program starts with; `None` without memory.
+    pub fn new() -> Option<Self> {
+        // SAFETY: the layout is not empty.
+        let area = NonNull::new(unsafe { alloc_zeroed(layout()) })?;
+        let mut state = Self { area };
+        state.reset();
+        Some(state)
+    }
+
+    /// Back to the state that a program starts with.
+    pub fn reset(&mut self) {
+        let bytes = self.bytes_mut();
+        bytes.fill(0);
+        bytes[..2].copy_from_slice(&CONTROL_WORD.to_le_bytes());
+        bytes[24..28].copy_from_slice(&MXCSR.to_le_bytes());
+    }
+
+    /// The area in the CPU's format, the standard (not compacted) one.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the area has this size and lives as long as `self`.
+        unsafe { core::slice::from_raw_parts(self.area.as_ptr(), state_size()) }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and borrowed exclusively.
+        unsafe { core::slice::from_raw_parts_mut(self.area.as_ptr(), state_size()) }
+    }
+
+    /// Takes over a state that user code hands in (sigreturn). What would make
+    /// XRSTOR fault is cleared: unknown components, reserved MXCSR bits and
+    /// the reserved part of the header.
+    pub fn load_untrusted(&mut self, bytes: &[u8]) {
+        let len = bytes.len().min(state_size());
+        let mask = component_mask();
+        let area = self.bytes_mut();
+        area[..len].copy_from_slice(&bytes[..len]);
+        let mxcsr = u32::from_le_bytes([area[24], area[25], area[26], area[27]]) & 0xffff;
+        area[24..28].copy_from_slice(&mxcsr.to_le_bytes());
+        if mask != 0 {
+            let mut present = [0; 8];
+            present.copy_from_slice(&area[LEGACY_SIZE..LEGACY_SIZE + 8]);
+            let mut present = u64::from_le_bytes(present) & mask;
+            if len < LEGACY_SIZE + 64 {
+                present = mask & 3;
+            }
+            area[LEGACY_SIZE..LEGACY_SIZE + 64].fill(0);
+            area[LEGACY_SIZE..LEGACY_SIZE + 8].copy_from_slice(&present.to_le_bytes());
+        }
+    }
+
+    /// Saves the CPU's state here.
+    pub fn save(&mut self) {
+        let (mask, area) = (component_mask(), self.area.as_ptr());
+        let (low, high) = (mask as u32, (mask >> 32) as u32);
+        // SAFETY: the area is large enough for all enabled components and
+        // aligned to 64 bytes.
+        unsafe {
+            if mask == 0 {
+                asm!("fxsave64 [{}]", in(reg) area, options(nostack, preserves_flags));
+            } else if OPTIMISED.load(Ordering::Relaxed) {
+                asm!("xsaveopt64 [{}]", in(reg) area, in("eax") low, in("edx") high,
+                     options(nostack, preserves_flags));
+            } else {
+                asm!("xsave64 [{}]", in(reg) area, in("eax") low, in("edx") high,
+                     options(nostack, preserves_flags));
+            }
+        }
+    }
+
+    /// Makes this the CPU's state. The SSE registers that the caller uses are
+    /// clobbered: only the switch code and its like call this.
+    pub fn restore(&self) {
+        let (mask, area) = (component_mask(), self.area.as_ptr());
+        let (low, high) = (mask as u32, (mask >> 32) as u32);
+        // SAFETY: the area was written by `save`, `reset` or `load_untrusted`,
+        // so its header and MXCSR are valid.
+        unsafe {
+            if mask == 0 {
+                asm!("fxrstor64 [{}]", in(reg) area, out("xmm0") _, out("xmm1") _, out("xmm2") _,
+                     out("xmm3") _, out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
+                     out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+                     out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+                     options(nostack, preserves_flags));
+            } else {
+                asm!("xrstor64 [{}]", in(reg) area, in("eax") low, in("edx") high,
+                     out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _,
+                     out("xmm5") _, out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _,
+                     out("xmm10") _, out("xmm11") _, out("xmm12") _, out("xmm13") _,
+                     out("xmm14") _, out("xmm15") _, options(nostack, preserves_flags));
+            }
+        }
+    }
+}
+
+impl Drop for FpuState {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with the same layout.
+        unsafe { dealloc(self.area.as_ptr(), layout()) };
+    }
+}
