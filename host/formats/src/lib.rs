@@ -2,5 +2,20 @@
 //! Image formats: EROFS, the bootable ELF, ISO and disk images.
 #![forbid(unsafe_code)]
 
+pub mod atomic;
+pub mod disk;
+pub mod fat;
+pub mod gpt;
+pub mod iso;
+pub mod loader;
+pub mod medium;
+pub mod ova;
+pub mod pack;
+pub mod qcow2;
+pub mod vdi;
+pub mod vhd;
+pub mod vmdk;
+
 pub mod erofs;
 pub mod fuzz;
+pub mod image;
