@@ -14,18 +14,26 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod block;
 mod cmdline;
 mod mmio;
 mod net;
+mod pci;
+mod probe;
 mod queue;
+mod rng;
 mod spec;
 #[cfg(test)]
 mod testing;
 mod transport;
 
+pub use block::VirtioBlock;
 pub use cmdline::{MmioSlot, mmio_slots};
 pub use mmio::MmioTransport;
 pub use net::VirtioNet;
+pub use pci::PciTransport;
+pub use probe::{Device, probe_mmio, probe_pci, start};
 pub use queue::{Broken, Queue, Used};
+pub use rng::VirtioRng;
 pub use spec::DeviceType;
 pub use transport::{Error, Interrupts, QueueAddresses, Transport};

@@ -52,7 +52,7 @@ impl MmioTransport {
     /// Maps a slot and looks what is there; `Ok(None)` for an empty one.
     pub fn probe(slot: &MmioSlot) -> Result<Option<Self>, Error> {
         let len = usize::try_from(slot.size).map_err(|_| Error::NotVirtio)?;
-        if len <= register::CONFIG {
+        if len <= register::CONFIG || !slot.base.is_multiple_of(4) {
             return Err(Error::NotVirtio);
         }
         let window = Mmio::map(PhysAddr::new(slot.base), len).map_err(|_| Error::NotVirtio)?;

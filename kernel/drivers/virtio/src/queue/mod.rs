@@ -20,8 +20,8 @@ use kdevice::DmaBuffer;
 use layout::{DESCRIPTOR, Layout};
 
 /// Descriptor flags (2.7.5).
-const NEXT: u16 = 1;
-const WRITE: u16 = 2;
+pub(crate) const NEXT: u16 = 1;
+pub(crate) const WRITE: u16 = 2;
 const INDIRECT: u16 = 4;
 /// Flag of the available ring: no interrupts, please (2.7.6).
 const NO_INTERRUPT: u16 = 1;
@@ -275,11 +275,6 @@ impl Queue {
         self.first_free = head;
         self.free += count;
         self.outstanding -= 1;
-    }
-
-    /// True when [`take_used`](Self::take_used) has something.
-    pub(crate) fn has_used(&self) -> bool {
-        self.memory.load::<u16>(self.layout.used_index(), Acquire) != self.used
     }
 
     /// Asks for an interrupt with the next used chain. True when there is one
