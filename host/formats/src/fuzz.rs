@@ -2,6 +2,7 @@
 //! What fuzz targets call: each function asks all that can be asked of the
 //! bytes, and must return whatever they are.
 
+use crate::image::{Assembly, Root};
 use bhojpur_abi::config::{Config, OwnedConfig};
 use bhojpur_abi::control::Record;
 use bhojpur_abi::crc32c;
@@ -9,6 +10,7 @@ use bhojpur_abi::erofs::layout::{BLOCK_SIZE, SUPER_OFFSET, super_block};
 use bhojpur_abi::erofs::{Image, Inode};
 use bhojpur_abi::{elf, payload};
 use std::borrow::Cow;
+use std::io::Cursor;
 
 /// Inodes that are looked at in one image.
 const INODES_MAX: usize = 2000;
@@ -106,4 +108,12 @@ pub fn control(bytes: &[u8]) {
         }
     }
     let _ = payload::Descriptor::parse(bytes);
+}
+
+/// Reads a kernel, and writes what is accepted with another configuration.
+pub fn kernel(bytes: &[u8]) {
+    let config = OwnedConfig::default();
+    if let Ok(assembly) = Assembly::new(bytes, &config, Root::None) {
+        let _ = assembly.write(&mut Cursor::new(Vec::new()));
+    }
 }

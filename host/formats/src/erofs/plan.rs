@@ -73,6 +73,11 @@ impl<'t> Plan<'t> {
         u64::from(self.blocks) << BLOCK_BITS
     }
 
+    /// The tree that it lays out.
+    pub fn tree(&self) -> &'t Tree {
+        self.tree
+    }
+
     /// Number of inodes.
     pub fn inode_count(&self) -> usize {
         self.inodes.len()

@@ -125,6 +125,17 @@ fn wrong_paths_are_refused() {
 }
 
 #[test]
+fn files_are_found_through_links() {
+    let mut tree = sample();
+    tree.add_symlink("/usr/bin/app", "../../opt/./app").unwrap();
+    tree.add_symlink("/opt/app", "/lib/libc.so").unwrap();
+    tree.add_symlink("/opt/self", "self").unwrap();
+    assert_eq!(tree.file("/usr/bin/app").map(Data::len), Some(5000));
+    assert!(tree.file("/opt/self").is_none() && tree.file("/usr").is_none());
+    assert!(tree.file("/nothing").is_none() && tree.file("").is_none());
+}
+
+#[test]
 fn files_of_the_host() {
     let host = tempfile::tempdir().unwrap();
     let file = host.path().join("sub/file");

@@ -287,6 +287,23 @@ impl Tree {
         self.find(path.as_ref()).is_some()
     }
 
+    /// The file at `path`, all symbolic links followed.
+    pub fn file(&self, path: impl AsRef<[u8]>) -> Option<&Data> {
+        let mut path = path.as_ref().to_vec();
+        for _ in 0..LINKS_MAX {
+            match &self.nodes[self.find(&path)?].content {
+                Content::File(data) => return Some(data),
+                Content::Symlink(target) if target.starts_with(b"/") => path = target.clone(),
+                Content::Symlink(target) => {
+                    let (parent, _) = split(&path)?;
+                    path = [parent, target.as_slice()].join(&b'/');
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+
     pub(super) fn entries(&self, node: usize) -> Option<&BTreeMap<Vec<u8>, usize>> {
         match &self.nodes[node].content {
             Content::Directory(entries) => Some(entries),
@@ -295,7 +312,7 @@ impl Tree {
     }
 
     fn find(&self, path: &[u8]) -> Option<usize> {
-        let Some((parent, name)) = split(path).ok()? else { return Some(ROOT) };
+        let Some((parent, name)) = split(path) else { return Some(ROOT) };
         let mut probe = Walk::new(parent);
         let mut at = ROOT;
         while let Some(part) = probe.next_part() {
@@ -373,7 +390,8 @@ impl Tree {
     }
 
     fn link(&mut self, path: &[u8], node: usize) -> Result<(), Error> {
-        let (parent, name) = split(path)?.ok_or_else(|| Error::Exists(shown(path)))?;
+        check(path)?;
+        let (parent, name) = split(path).ok_or_else(|| Error::Exists(shown(path)))?;
         let directory = self.directory(parent, path)?;
         let old = self.entries(directory).and_then(|e| e.get(name)).copied();
         if old.is_some_and(|old| self.entries(old).is_some()) {
@@ -426,8 +444,7 @@ fn check(path: &[u8]) -> Result<(), Error> {
 }
 
 /// Parent and last name of a path; `None` for the root.
-fn split(path: &[u8]) -> Result<Option<(&[u8], &[u8])>, Error> {
-    check(path)?;
+fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut rest = path;
     loop {
         let end = rest.iter().rposition(|&b| b == b'/');
@@ -436,9 +453,9 @@ fn split(path: &[u8]) -> Result<Option<(&[u8], &[u8])>, Error> {
             None => (&rest[..0], rest),
         };
         match name {
-            b"" | b"." if end.is_none() => return Ok(None),
+            b"" | b"." if end.is_none() => return None,
             b"" | b"." => rest = parent,
-            _ => return Ok(Some((parent, name))),
+            _ => return Some((parent, name)),
         }
     }
 }
