@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn text(machine: &Machine) -> String {
-        let words = machine.command_line(Path::new("/dev/fdset/1"));
+        let words = machine.command_line(Path::new("/dev/fd/5"));
         words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 

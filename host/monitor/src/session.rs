@@ -106,14 +106,12 @@ pub fn run(
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, Error> {
     let (control, control_writer) = io::pipe().map_err(Error::host("make a pipe"))?;
-    let descriptor = control_writer.as_raw_fd();
-    // QEMU inherits the descriptor and finds it as a member of fd set 1.
+    // QEMU inherits the descriptor and opens it by this name.
+    let control_path = format!("/dev/fd/{}", control_writer.as_raw_fd());
     rustix::io::fcntl_setfd(&control_writer, rustix::io::FdFlags::empty())
         .map_err(|error| Error::host("pass a pipe on")(error.into()))?;
     let mut child = Command::new(&qemu.path)
-        .arg("-add-fd")
-        .arg(format!("fd={descriptor},set=1"))
-        .args(machine.command_line(Path::new("/dev/fdset/1")))
+        .args(machine.command_line(Path::new(&control_path)))
         // A group of its own: Ctrl-C is ours to handle.
         .process_group(0)
         .stdin(if options.input { Stdio::piped() } else { Stdio::null() })

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use super::{Error, Language, Program, Source};
+use crate::system::Needs;
 
 /// The variable that names another Go.
 const OVERRIDE: &str = "KERNEL_GO";
@@ -62,7 +63,8 @@ impl Language for Go {
         command.arg("-o").arg(&executable).args(source.flags).args(&target.arguments);
         let output = toolchain.run(&mut command)?;
         check("go build", &output)?;
-        Ok(Program { executable, name, toolchain: toolchain.version })
+        let needs = needs(&executable, cgo)?;
+        Ok(Program { executable, name, toolchain: toolchain.version, needs })
     }
 }
 
@@ -246,6 +248,21 @@ impl Target {
         let any = fs::read_dir(&self.directory).into_iter().flatten().flatten().any(|e| is_source(&e.file_name()));
         if any { Ok(()) } else { Err(Error::NoProgram { directory: self.directory.clone() }) }
     }
+}
+
+/// What a finished program can use, by the functions that the linker left in: Go keeps the names
+/// of all of them for its tracebacks.
+fn needs(executable: &Path, cgo: bool) -> Result<Needs, Error> {
+    if cgo {
+        return Ok(Needs::ALL);
+    }
+    let bytes =
+        fs::read(executable).map_err(|source| Error::Unreadable { path: executable.to_owned(), source })?;
+    let has = |name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
+    Ok(Needs {
+        certificates: has(b"crypto/x509.loadSystemRoots\0"),
+        time_zones: has(b"\0time.LoadLocation\0"),
+    })
 }
 
 fn is_source(name: &OsStr) -> bool {

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 pub use error::Error;
 pub use go::{Go, Package};
 
+use crate::system::Needs;
+
 /// What is to be built.
 #[derive(Clone, Debug)]
 pub struct Source<'a> {
@@ -36,6 +38,8 @@ pub struct Program {
     pub name: String,
     /// What built it, for the report to the user.
     pub toolchain: String,
+    /// Which large files of the system it can use.
+    pub needs: Needs,
 }
 
 /// A language: how to recognise it and how to build it.

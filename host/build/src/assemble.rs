@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! From a program to the tree and the configuration of its image, and to the one ELF.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bhojpur_abi::config::{OwnedConfig, OwnedMount};
+use bhojpur_formats::erofs::{self, Attributes, Data, Plan, Tree};
+use bhojpur_formats::image;
+
+use crate::shared;
+use crate::system::{self, Missing, Needs};
+
+/// The directory of the program in the guest.
+pub const PROGRAM_DIRECTORY: &str = "/app";
+/// What a login would set; programs rely on it.
+const ENVIRONMENT: &[(&str, &str)] =
+    &[("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"), ("HOME", "/root")];
+
+/// Why an image could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The root image.
+    #[error(transparent)]
+    Tree(#[from] erofs::Error),
+    /// A shared library.
+    #[error(transparent)]
+    Shared(#[from] shared::Error),
+    /// The ELF.
+    #[error("cannot make the image: {0}")]
+    Image(#[from] image::Error),
+    /// What is to be included or mounted is not there.
+    #[error("{} is not there: {source}", path.display())]
+    Host {
+        /// What was named.
+        path: PathBuf,
+        /// Why it cannot be read.
+        source: io::Error,
+    },
+    /// The output cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The output.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::Shared(error) => error.advice(),
+            Self::Write { source, .. } => write_advice(source).map(str::to_owned),
+            Self::Host { .. } => Some("--include and --mount take HOST:GUEST, and HOST has to exist".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// What to do when a file cannot be written.
+#[must_use]
+pub fn write_advice(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("make room on that disk, or choose another place with -o; nothing half-written was left there")
+        }
+        io::ErrorKind::NotFound => Some("make its directory first, or choose another place with -o"),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Some("choose a place that you may write to with -o")
+        }
+        _ => None,
+    }
+}
+
+/// An image that is being put together.
+#[derive(Debug)]
+pub struct Assembly {
+    /// The guest's files.
+    pub tree: Tree,
+    /// What the guest does.
+    pub config: OwnedConfig,
+    /// Large files that the host does not have.
+    pub missing: Vec<Missing>,
+    /// Shared libraries and the loader.
+    pub libraries: Vec<PathBuf>,
+}
+
+/// Sizes of a finished image, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// The whole file.
+    pub image: u64,
+    /// The root image in it.
+    pub root: u64,
+}
+
+impl Assembly {
+    /// An image that runs `executable` under the name `name`.
+    pub fn new(executable: &Path, name: &str, needs: Needs) -> Result<Self, Error> {
+        let mut tree = Tree::new();
+        let missing = system::populate(&mut tree, needs)?;
+        let libraries = shared::collect(&mut tree, executable)?;
+        let guest = format!("{PROGRAM_DIRECTORY}/{name}");
+        tree.add_file(&guest, Data::host(executable)?, Attributes::EXECUTABLE)?;
+        let mut config = OwnedConfig { args: vec![guest.into_bytes()], ..OwnedConfig::default() };
+        for (variable, value) in ENVIRONMENT {
+            config.set_env(variable, value);
+        }
+        Ok(Self { tree, config, missing, libraries })
+    }
+
+    /// Puts a file or directory of the host at a place in the guest.
+    pub fn include(&mut self, host: &Path, guest: &str) -> Result<(), Error> {
+        // The name that the user gives may be a link; links below it stay links.
+        let host =
+            host.canonicalize().map_err(|source| Error::Host { path: host.to_owned(), source })?;
+        Ok(self.tree.add_host(host, guest)?)
+    }
+
+    /// Mounts a volume when the guest starts. A directory of the host is included instead:
+    /// the root of the guest can be written to, in memory.
+    pub fn mount(&mut self, host: &str, guest: &str) -> Result<(), Error> {
+        let volume = ["/dev/", "LABEL=", "UUID="].iter().any(|prefix| host.starts_with(prefix)) || host == "tmpfs";
+        if !volume {
+            return self.include(Path::new(host), guest);
+        }
+        self.tree.add_directory(guest, Attributes::DIRECTORY)?;
+        self.config.mounts.push(OwnedMount {
+            kind: if host == "tmpfs" { "tmpfs" } else { "auto" }.to_owned(),
+            source: host.as_bytes().to_vec(),
+            target: guest.as_bytes().to_vec(),
+            read_only: false,
+        });
+        Ok(())
+    }
+
+    /// Writes the image; it appears only when it is complete.
+    pub fn write(&self, kernel: &[u8], path: &Path) -> Result<Sizes, Error> {
+        let plan = Plan::new(&self.tree, &erofs::Options::default())?;
+        let assembly = image::Assembly::new(kernel, &self.config, image::Root::Tree(&plan))?;
+        let layout = assembly.write_file(path).map_err(|error| match error {
+            image::Error::Write { path, source } => Error::Write { path, source },
+            error => Error::Image(error),
+        })?;
+        Ok(Sizes { image: layout.file_size, root: plan.size() })
+    }
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The loader and the shared libraries of a dynamic program, found by the rules of ld.so(8).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use bhojpur_abi::elf::{EM_X86_64, File};
+use bhojpur_formats::erofs::{self, Attributes, Data, Tree};
+
+/// Directories that every glibc loader searches without being told.
+const TRUSTED: &[&str] = &[
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib64",
+    "/usr/lib64",
+    "/lib",
+    "/usr/lib",
+];
+
+/// Why the libraries of a program could not be collected.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Not a program for x86-64, or a damaged one.
+    #[error("{} cannot be used: {reason}", path.display())]
+    NotProgram {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: bhojpur_abi::elf::Error,
+    },
+    /// A library that is nowhere.
+    #[error("the shared library {library} is missing: {} needs it", needed_by.display())]
+    MissingLibrary {
+        /// Its name.
+        library: String,
+        /// Who wants it.
+        needed_by: PathBuf,
+        /// Where was looked.
+        searched: Vec<PathBuf>,
+    },
+    /// The loader is not there.
+    #[error("the loader {} is missing: {} needs it", loader.display(), program.display())]
+    MissingLoader {
+        /// Its path.
+        loader: PathBuf,
+        /// Who wants it.
+        program: PathBuf,
+    },
+    /// The tree refuses a file.
+    #[error(transparent)]
+    Tree(#[from] erofs::Error),
+}
+
+impl Error {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::MissingLibrary { library, searched, .. } => {
+                let searched: Vec<_> = searched.iter().map(|path| path.display().to_string()).collect();
+                Some(format!(
+                    "install the package that holds {library}, or set LD_LIBRARY_PATH; searched {}",
+                    searched.join(", ")
+                ))
+            }
+            Self::MissingLoader { .. } => {
+                Some("install the C library of that program, or build it static (CGO_ENABLED=0)".to_owned())
+            }
+            Self::NotProgram { reason: bhojpur_abi::elf::Error::Machine(_), .. } => {
+                Some("build it for linux/amd64".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What the dynamic section of a file says.
+#[derive(Debug, Default)]
+struct Dynamic {
+    interpreter: Option<PathBuf>,
+    needed: Vec<String>,
+    search: Vec<PathBuf>,
+}
+
+/// Puts the loader and all libraries of `program` into the tree; gives their paths.
+///
+/// A static program has none.
+pub fn collect(tree: &mut Tree, program: &Path) -> Result<Vec<PathBuf>, Error> {
+    let root = read(program)?;
+    let Some(loader) = root.interpreter.clone() else { return Ok(Vec::new()) };
+    if !loader.is_file() {
+        return Err(Error::MissingLoader { loader, program: program.to_owned() });
+    }
+    copy(tree, &loader, &loader)?;
+    let mut found = vec![loader];
+    let configured = Search::of_host();
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut pending = vec![(program.to_owned(), root)];
+    while let Some((file, dynamic)) = pending.pop() {
+        for library in &dynamic.needed {
+            if !seen.insert(library.clone()) || found.iter().any(|path| path.ends_with(library)) {
+                continue;
+            }
+            let path = configured.find(library, &dynamic.search).ok_or_else(|| Error::MissingLibrary {
+                library: library.clone(),
+                needed_by: file.clone(),
+                searched: configured.order(&dynamic.search).cloned().collect(),
+            })?;
+            copy(tree, &path, &path)?;
+            if !dynamic.search.iter().chain(configured.trusted.iter()).any(|directory| path.starts_with(directory)) {
+                // The guest has no ld.so.cache: a trusted directory has to lead there.
+                copy(tree, &path, &Path::new("/usr/lib").join(library))?;
+            }
+            pending.push((path.clone(), read(&path)?));
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn copy(tree: &mut Tree, host: &Path, guest: &Path) -> Result<(), Error> {
+    let from = fs::canonicalize(host).map_err(|source| Error::Read { path: host.to_owned(), source })?;
+    Ok(tree.add_file(guest.as_os_str().as_bytes(), Data::host(from)?, Attributes::EXECUTABLE)?)
+}
+
+/// Where libraries are looked for, beside what a file itself says.
+#[derive(Debug)]
+struct Search {
+    environment: Vec<PathBuf>,
+    configured: Vec<PathBuf>,
+    trusted: Vec<PathBuf>,
+}
+
+impl Search {
+    fn of_host() -> Self {
+        let environment = std::env::var_os("LD_LIBRARY_PATH");
+        Self {
+            environment: environment.as_deref().map(|list| std::env::split_paths(list).collect()).unwrap_or_default(),
+            configured: configured(Path::new("/etc/ld.so.conf"), 0),
+            trusted: TRUSTED.iter().map(PathBuf::from).collect(),
+        }
+    }
+
+    fn order<'a>(&'a self, own: &'a [PathBuf]) -> impl Iterator<Item = &'a PathBuf> {
+        // A trusted directory comes first where it holds the library, since only these work in
+        // the guest without help; the host's configuration may list the same ones.
+        own.iter().chain(&self.environment).chain(&self.trusted).chain(&self.configured)
+    }
+
+    fn find(&self, library: &str, own: &[PathBuf]) -> Option<PathBuf> {
+        if library.contains('/') {
+            return Some(PathBuf::from(library)).filter(|path| path.is_file());
+        }
+        self.order(own).map(|directory| directory.join(library)).find(|path| is_x86_64(path))
+    }
+}
+
+/// The directories of ld.so.conf and of the files that it includes.
+fn configured(path: &Path, depth: u32) -> Vec<PathBuf> {
+    let Ok(text) = fs::read_to_string(path) else { return Vec::new() };
+    let mut directories = Vec::new();
+    for line in text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()) {
+        if let Some(pattern) = line.strip_prefix("include ") {
+            // The pattern is always DIRECTORY/*.conf in practice.
+            let directory = Path::new(pattern.trim()).parent().unwrap_or(Path::new("/"));
+            let mut files: Vec<PathBuf> =
+                fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+            files.sort();
+            if depth < 4 {
+                let conf = files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "conf"));
+                directories.extend(conf.flat_map(|file| configured(file, depth + 1)));
+            }
+        } else if line.starts_with('/') {
+            directories.push(PathBuf::from(line));
+        }
+    }
+    directories
+}
+
+fn is_x86_64(path: &Path) -> bool {
+    let mut header = [0; 20];
+    let read = fs::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut header));
+    read.is_ok() && header.starts_with(b"\x7fELF\x02\x01") && header[18..20] == EM_X86_64.to_le_bytes()
+}
+
+fn read(path: &Path) -> Result<Dynamic, Error> {
+    let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    parse(path, &bytes)
+}
+
+/// Checks that the bytes are a Linux program for x86-64 and reads what it is linked with.
+fn parse(path: &Path, bytes: &[u8]) -> Result<Dynamic, Error> {
+    let file = File::parse(bytes).map_err(|reason| Error::NotProgram { path: path.to_owned(), reason })?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let origin = path.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
+    let search = file.runpath().or(file.rpath()).map(text).unwrap_or_default();
+    let search = search.replace("${ORIGIN}", &origin).replace("$ORIGIN", &origin);
+    Ok(Dynamic {
+        interpreter: file.interpreter().map(|path| PathBuf::from(text(path))),
+        needed: file.needed().map(text).collect(),
+        search: search.split(':').filter(|part| !part.is_empty()).map(PathBuf::from).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamic_program_brings_its_loader_and_libc() {
+        // Test programs of Rust are dynamic where glibc is.
+        let program = std::env::current_exe().unwrap();
+        let mut tree = Tree::default();
+        let found = collect(&mut tree, &program).unwrap();
+        if !found.is_empty() {
+            assert!(found.iter().any(|path| path.ends_with("libc.so.6")), "{found:?}");
+            assert!(found.iter().all(|path| tree.contains(path.as_os_str().as_bytes())));
+        }
+    }
+
+    #[test]
+    fn what_is_no_program_is_refused() {
+        let path = Path::new("x");
+        assert!(matches!(parse(path, b"#!/bin/sh\n"), Err(Error::NotProgram { .. })));
+        assert!(matches!(parse(path, b"\x7fELF\x02\x01\x01"), Err(Error::NotProgram { .. })));
+        let mut arm = vec![0; 64];
+        arm[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        (arm[6], arm[16], arm[18], arm[20]) = (1, 2, 183, 1);
+        assert!(parse(path, &arm).unwrap_err().to_string().contains("aarch64"));
+        let whole = fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert!(parse(path, &whole[..4096]).is_err());
+    }
+
+    #[test]
+    fn a_missing_library_is_named_with_the_place_to_look() {
+        let error = Error::MissingLibrary {
+            library: "libz.so.1".into(),
+            needed_by: "/app".into(),
+            searched: vec!["/lib".into()],
+        };
+        assert!(error.to_string().contains("libz.so.1"));
+        assert!(error.advice().unwrap().contains("/lib"));
+    }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `kernel build`.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use bhojpur_build::assemble::{Assembly, Sizes};
+use bhojpur_build::language::{self, Program, Source};
+use bhojpur_kernel_embedded::KERNEL;
+use bhojpur_monitor::Size;
+
+use crate::arguments::{Build, Pair};
+use crate::printer::{Printer, duration};
+use crate::{Failure, commands::run};
+
+/// Builds an image and gives its path.
+pub fn execute(build: &Build) -> Result<PathBuf, Failure> {
+    let start = Instant::now();
+    let mut printer = Printer::new(build.quiet);
+    check_output(&build.output)?;
+    let scratch =
+        tempfile::tempdir().map_err(|error| Failure::new(format!("cannot make a temporary directory: {error}")))?;
+    let language = match &build.language {
+        Some(name) => language::by_name(name)?,
+        None => language::detect(&build.directory)?,
+    };
+    printer.step(format!("compiling {} ({})", build.directory.display(), language.name()));
+    let program = language.build(&Source {
+        path: &build.directory,
+        flags: &build.flags,
+        scratch: scratch.path(),
+        debug: build.debug,
+    })?;
+    printer.step("collecting files");
+    let assembly = assemble(build, &program)?;
+    for missing in &assembly.missing {
+        printer.warn(&missing.to_string());
+    }
+    printer.step(format!("writing {}", build.output.display()));
+    let sizes = assembly.write(KERNEL, &build.output)?;
+    printer.finish();
+    printer.line(&summary(build, &program, &assembly, sizes, start));
+    Ok(build.output.clone())
+}
+
+fn assemble(build: &Build, program: &Program) -> Result<Assembly, Failure> {
+    let mut assembly = Assembly::new(&program.executable, &program.name, program.needs)?;
+    include(&mut assembly, &build.includes)?;
+    for Pair { host, guest } in &build.mounts {
+        assembly.mount(host, guest)?;
+    }
+    run::set_env(&mut assembly.config, &build.env);
+    assembly.config.args.extend(build.args.iter().map(|argument| argument.as_bytes().to_vec()));
+    Ok(assembly)
+}
+
+/// Puts files of the host into the image.
+pub(super) fn include(assembly: &mut Assembly, includes: &[Pair]) -> Result<(), Failure> {
+    for Pair { host, guest } in includes {
+        assembly.include(Path::new(host), guest)?;
+    }
+    Ok(())
+}
+
+/// What can be known about the output before an expensive build.
+pub(super) fn check_output(output: &Path) -> Result<(), Failure> {
+    if output.is_dir() {
+        return Err(Failure::new(format!("cannot write {}: it is a directory", output.display()))
+            .advise(format!("name a file, for example -o {}", output.join("kernel.elf").display())));
+    }
+    let parent = match output.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if parent.is_dir() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("cannot write {}: the directory {} does not exist", output.display(), parent.display()))
+        .advise(format!("make it first: mkdir -p {}", parent.display())))
+}
+
+fn summary(build: &Build, program: &Program, assembly: &Assembly, sizes: Sizes, start: Instant) -> String {
+    let size = |path: &Path| Size(fs::metadata(path).map_or(0, |metadata| metadata.len()));
+    let libraries = match assembly.libraries.len() {
+        0 => String::new(),
+        count => format!(", {count} shared libraries"),
+    };
+    format!(
+        "{}: {} (kernel {}, program {} {}{libraries}, root image {}) with {} in {}",
+        build.output.display(),
+        Size(sizes.image),
+        Size(KERNEL.len() as u64),
+        program.name,
+        size(&program.executable),
+        Size(sizes.root),
+        program.toolchain,
+        duration(start.elapsed()),
+    )
+}

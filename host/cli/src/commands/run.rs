@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `kernel run`.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use bhojpur_abi::config::OwnedConfig;
+use bhojpur_abi::control::Level;
+use bhojpur_monitor::{Event, Machine, Options, Outcome, Qemu, Size};
+
+use super::symbols::Symbols;
+use crate::arguments::Run;
+use crate::failure::status;
+use crate::image::{self, Image};
+use crate::{Failure, printer};
+
+/// Runs an image and gives the status of its program.
+pub fn execute(run: &Run) -> Result<ExitCode, Failure> {
+    start(run).map(ExitCode::from)
+}
+
+/// Everything that is checked before QEMU starts; all its failures say that nothing was started.
+fn prepare(run: &Run) -> Result<(Qemu, Image, Machine), Failure> {
+    let image = image::open(&run.image)?;
+    let qemu = Qemu::locate()?;
+    let memory = memory(run, &image)?;
+    for forward in &run.ports {
+        forward.check_free()?;
+    }
+    let (accelerator, reason) = run
+        .accel
+        .resolve()
+        .map_err(|why| Failure::new(format!("KVM cannot be used: {why}")).advise("leave --accel away, or say tcg"))?;
+    if let Some(reason) = reason {
+        note(&format!("{reason}; the guest is emulated"));
+    }
+    let machine = Machine {
+        boot: image.boot.clone(),
+        memory,
+        cpus: run.cpus,
+        accelerator,
+        forwards: run.ports.clone(),
+        configuration: None,
+        gdb: run.gdb.then_some(run.gdb_port),
+        extra: run.qemu_args.clone(),
+    };
+    Ok((qemu, image, machine))
+}
+
+fn start(run: &Run) -> Result<u8, Failure> {
+    let (qemu, image, mut machine) = prepare(run).map_err(|failure| failure.with_status(status::NOT_STARTED))?;
+    let scratch = tempfile::tempdir()
+        .map_err(|error| Failure::new(format!("cannot make a temporary directory: {error}")).with_status(status::NOT_STARTED))?;
+    if let Some(record) = overrides(run, &image)? {
+        let path = scratch.path().join("config");
+        fs::write(&path, record)
+            .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())).with_status(status::NOT_STARTED))?;
+        machine.configuration = Some(path);
+    }
+    if run.verbose {
+        note(&shown(&qemu, &machine));
+    }
+    if run.gdb {
+        note(&format!("waiting; in another terminal: {}", gdb_command(run)));
+    }
+    let options = Options { output: Box::new(std::io::stdout()), input: true, timeout: run.timeout };
+    let symbols = Symbols::of(&run.image);
+    let outcome = bhojpur_monitor::run(&qemu, &machine, options, &mut |event| tell(&event, run.verbose, &symbols))?;
+    conclude(outcome, run, &image)
+}
+
+fn memory(run: &Run, image: &Image) -> Result<Size, Failure> {
+    let Some(memory) = run.memory else { return Ok(image.usual_memory) };
+    if memory < image.least_memory {
+        return Err(Failure::new(format!(
+            "{memory} of memory is too small for {}: it needs at least {}",
+            run.image.display(),
+            image.least_memory
+        ))
+        .advise(format!("give it more, for example -m {}M", image.usual_memory.as_mebibytes())));
+    }
+    Ok(memory)
+}
+
+/// The record that replaces the one in the image; `None` when nothing is overridden.
+fn overrides(run: &Run, image: &Image) -> Result<Option<Vec<u8>>, Failure> {
+    if run.env.is_empty() && run.args.is_empty() && !run.verbose {
+        return Ok(None);
+    }
+    let Some(mut config) = image.configuration.clone() else {
+        // Only an ELF can be looked into from here.
+        if run.env.is_empty() && run.args.is_empty() {
+            return Ok(None);
+        }
+        return Err(Failure::new("the environment and arguments of an ISO or disk image cannot be changed")
+            .advise("give them to `kernel build`, or run the ELF")
+            .with_status(status::NOT_STARTED));
+    };
+    set_env(&mut config, &run.env);
+    if !run.args.is_empty() {
+        config.args.truncate(1);
+        config.args.extend(run.args.iter().map(|argument| argument.as_bytes().to_vec()));
+    }
+    if run.verbose {
+        config.log_level = Some(Level::Debug);
+    }
+    config
+        .encode()
+        .map(Some)
+        .map_err(|error| Failure::new(format!("the configuration cannot be changed: {error}")).with_status(status::NOT_STARTED))
+}
+
+/// Sets `NAME=VALUE` words.
+pub(super) fn set_env(config: &mut OwnedConfig, variables: &[String]) {
+    for (name, value) in variables.iter().filter_map(|variable| variable.split_once('=')) {
+        config.set_env(name, value);
+    }
+}
+
+fn gdb_command(run: &Run) -> String {
+    format!("gdb {} -ex 'target remote 127.0.0.1:{}' -ex continue", run.image.display(), run.gdb_port)
+}
+
+/// The command line as a shell would take it.
+fn shown(qemu: &Qemu, machine: &Machine) -> String {
+    let words = machine.command_line(Path::new("/dev/null"));
+    let quoted = words.iter().map(|word| {
+        let word = word.to_string_lossy();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=,./:+@%".contains(c);
+        if !word.is_empty() && word.chars().all(plain) { word.into_owned() } else { format!("'{word}'") }
+    });
+    format!("{} {}", qemu.path.display(), quoted.collect::<Vec<_>>().join(" "))
+}
+
+pub(super) fn tell(event: &Event, verbose: bool, symbols: &Symbols) {
+    match event {
+        Event::Panic { cpu, message, frames } => {
+            let mut text = format!("kernel panic on CPU {cpu}: {message}");
+            for (index, frame) in frames.iter().enumerate() {
+                text.push_str(&format!("\n  {index:2}: {}", symbols.describe(*frame)));
+            }
+            note(&text);
+        }
+        Event::Fatal(text) => note(text),
+        Event::Log { level: Level::Error, text, .. } if !verbose => note(text),
+        Event::Log { time_ns, level, text } if verbose => note(&format!("{} {level:5} {text}", stamp(*time_ns))),
+        Event::Boot { time_ns, stage } if verbose => note(&format!("{} boot  {stage}", stamp(*time_ns))),
+        Event::Other(text) if verbose => note(text),
+        Event::Exit(_) | Event::Log { .. } | Event::Boot { .. } | Event::Other(_) => {}
+    }
+}
+
+fn stamp(time_ns: u64) -> String {
+    format!("[{:5}.{:06}]", time_ns / 1_000_000_000, time_ns / 1000 % 1_000_000)
+}
+
+pub(super) fn note(text: &str) {
+    // One write a message; nobody reads it when it fails.
+    let _ = std::io::stderr().write_all(format!("kernel: {text}\n").as_bytes());
+}
+
+fn conclude(outcome: Outcome, run: &Run, image: &Image) -> Result<u8, Failure> {
+    match outcome {
+        Outcome::Exited(exit) => Ok(exit.code()),
+        Outcome::Stopped(signal) => Ok(u8::try_from(signal).map_or(status::FAILED, |signal| 128 + signal)),
+        // As a program that writes to a closed pipe: SIGPIPE.
+        Outcome::OutputClosed => Ok(128 + 13),
+        Outcome::Panicked => Ok(status::PANICKED),
+        Outcome::TimedOut => {
+            let limit = run.timeout.map(printer::duration).unwrap_or_default();
+            Err(Failure::new(format!("the guest was stopped after {limit}")).with_status(status::TIMED_OUT))
+        }
+        Outcome::Lost { status: qemu, messages, tail } => Err(lost(&qemu, &messages, &tail, run, image)),
+    }
+}
+
+fn lost(qemu: &str, messages: &str, tail: &[String], run: &Run, image: &Image) -> Failure {
+    let mut text = format!("the guest ended without an exit status (QEMU: {qemu})");
+    for (title, lines) in [("QEMU said", messages.to_owned()), ("the last lines of the kernel's log", tail.join("\n"))] {
+        if !lines.is_empty() {
+            text.push_str(&format!("\n{title}:\n  {}", lines.replace('\n', "\n  ")));
+        }
+    }
+    let advice = if run.memory.is_some_and(|memory| memory < image.usual_memory) {
+        format!("it may need more memory: try -m {}M", image.usual_memory.as_mebibytes())
+    } else {
+        "run it again with --verbose to see the whole log".to_owned()
+    };
+    Failure::new(text).advise(advice).with_status(status::LOST)
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `kernel test`: the tests of Go packages, inside the unikernel, reported as `go test` does.
+
+mod flags;
+mod report;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use bhojpur_build::assemble::Assembly;
+use bhojpur_build::language::{Error, Go, Package};
+use bhojpur_build::system::Needs;
+use bhojpur_kernel_embedded::KERNEL;
+use bhojpur_monitor::{Accelerator, Boot, Machine, Options, Outcome, Qemu, Size};
+
+use super::{build, run};
+use crate::Failure;
+use crate::arguments::Test;
+use flags::Flags;
+use report::{Capture, Report};
+
+/// Builds and runs the tests of all packages.
+pub fn execute(test: &Test) -> Result<ExitCode, Failure> {
+    let flags = Flags::parse(&test.flags).map_err(Failure::new)?;
+    let qemu = Qemu::locate()?;
+    let (accelerator, reason) =
+        test.accel.resolve().map_err(|why| Failure::new(format!("KVM cannot be used: {why}")))?;
+    if let Some(reason) = reason {
+        run::note(&format!("{reason}; the guest is emulated"));
+    }
+    let directory = std::env::current_dir()
+        .map_err(|error| Failure::new(format!("the current directory cannot be found: {error}")))?;
+    let packages = Go::packages(&directory, &test.packages, &flags.build)?;
+    if packages.is_empty() {
+        return Err(Failure::new("no packages to test").advise("name packages as for `go test`, for example ./..."));
+    }
+    let goroot = Go::root()?;
+    let runner = Runner { test, flags: &flags, qemu, accelerator, directory, goroot };
+    Ok(if runner.run_all(&packages)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+struct Runner<'a> {
+    test: &'a Test,
+    flags: &'a Flags,
+    qemu: Qemu,
+    accelerator: Accelerator,
+    directory: PathBuf,
+    goroot: PathBuf,
+}
+
+/// What the build of a package's tests came to.
+enum Built {
+    /// An image to run.
+    Image { file: tempfile::NamedTempFile, memory: Size },
+    /// There is nothing to run.
+    NoTests,
+    /// The compiler refused them.
+    Broken(String),
+}
+
+impl Runner<'_> {
+    /// Whether all tests passed. The next package is compiled while one runs.
+    fn run_all(&self, packages: &[Package]) -> Result<bool, Failure> {
+        let mut report = Report::new(self.flags.verbose);
+        thread::scope(|scope| {
+            let (sender, receiver) = mpsc::sync_channel(1);
+            scope.spawn(move || {
+                for package in packages {
+                    if sender.send((package, self.build(package))).is_err() {
+                        break;
+                    }
+                }
+            });
+            for (package, built) in receiver {
+                match built? {
+                    Built::NoTests => report.no_tests(package),
+                    Built::Broken(output) => report.broken(package, &output),
+                    Built::Image { file, memory } => self.run(package, file.path(), memory, &mut report)?,
+                }
+            }
+            Ok::<(), Failure>(())
+        })?;
+        Ok(report.finish())
+    }
+
+    fn build(&self, package: &Package) -> Result<Built, Failure> {
+        if !package.has_tests {
+            return Ok(Built::NoTests);
+        }
+        let scratch = |error| Failure::new(format!("cannot make a temporary file: {error}"));
+        let directory = tempfile::tempdir().map_err(scratch)?;
+        let name = package.import_path.rsplit('/').next().unwrap_or("package");
+        let executable = directory.path().join(format!("{name}.test"));
+        match Go::build_test(&self.directory, package, &self.flags.build, &executable) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(Built::NoTests),
+            Err(Error::Compile { output, .. }) => return Ok(Built::Broken(output)),
+            Err(error) => return Err(error.into()),
+        }
+        let assembly = self.assemble(package, &executable, name)?;
+        let file = tempfile::Builder::new().suffix(".elf").tempfile().map_err(scratch)?;
+        let sizes = assembly.write(KERNEL, file.path())?;
+        Ok(Built::Image { file, memory: Size(self.test.memory.0 + sizes.image) })
+    }
+
+    /// The test program with the package's directory at the same path as here.
+    fn assemble(&self, package: &Package, executable: &Path, name: &str) -> Result<Assembly, Failure> {
+        let mut assembly = Assembly::new(executable, &format!("{name}.test"), Needs::ALL)?;
+        for directory in self.directories(package) {
+            assembly.include(&directory, &directory.to_string_lossy())?;
+        }
+        if self.is_standard(package) {
+            self.include_goroot(&mut assembly)?;
+        }
+        build::include(&mut assembly, &self.test.includes)?;
+        let config = &mut assembly.config;
+        config.cwd = Some(package.directory.as_os_str().as_bytes().to_vec());
+        config.set_env("PWD", &package.directory.to_string_lossy());
+        run::set_env(config, &self.test.env);
+        config.args.extend(self.flags.program().iter().map(|flag| flag.as_bytes().to_vec()));
+        Ok(assembly)
+    }
+
+    fn is_standard(&self, package: &Package) -> bool {
+        package.directory.starts_with(&self.goroot)
+    }
+
+    /// The package's own directory, and `testdata` of those above it, which tests reach as `../testdata`.
+    fn directories(&self, package: &Package) -> Vec<PathBuf> {
+        let root = package
+            .directory
+            .ancestors()
+            .find(|directory| directory.join("go.mod").is_file())
+            .unwrap_or(&package.directory)
+            .to_owned();
+        let above = package.directory.ancestors().skip(1).take_while(|directory| directory.starts_with(&root));
+        let testdata = above.map(|directory| directory.join("testdata")).filter(|directory| directory.is_dir());
+        std::iter::once(package.directory.clone()).chain(testdata).collect()
+    }
+
+    /// What tests of the standard library read of the installation.
+    fn include_goroot(&self, assembly: &mut Assembly) -> Result<(), Failure> {
+        for part in ["VERSION", "lib/time", "go.env"] {
+            let path = self.goroot.join(part);
+            if path.exists() {
+                assembly.include(&path, &path.to_string_lossy())?;
+            }
+        }
+        assembly.config.set_env("GOROOT", &self.goroot.to_string_lossy());
+        Ok(())
+    }
+
+    fn run(&self, package: &Package, image: &Path, memory: Size, report: &mut Report) -> Result<(), Failure> {
+        let machine = Machine {
+            boot: Boot::Kernel(image.to_owned()),
+            memory,
+            cpus: self.test.cpus,
+            accelerator: self.accelerator,
+            forwards: Vec::new(),
+            configuration: None,
+            gdb: None,
+            extra: Vec::<OsString>::new(),
+        };
+        let capture = Capture::new(self.flags.verbose);
+        let options =
+            Options { output: Box::new(capture.clone()), input: false, timeout: Some(self.flags.host_timeout()) };
+        let start = Instant::now();
+        let symbols = super::symbols::Symbols::of(image);
+        let outcome = bhojpur_monitor::run(&self.qemu, &machine, options, &mut |event| {
+            run::tell(&event, self.test.verbose, &symbols);
+        })?;
+        let interrupted = matches!(outcome, Outcome::Stopped(_));
+        report.ran(package, &outcome, &capture.into_text(), start.elapsed());
+        if interrupted { Err(Failure::new("interrupted").with_status(130)) } else { Ok(()) }
+    }
+}

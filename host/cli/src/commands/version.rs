@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `kernel version`.
+
+use std::io::Write;
+use std::process::Command;
+
+use bhojpur_monitor::{Qemu, Size};
+
+use crate::Failure;
+
+/// Prints what there is: the tool, its kernel, and the programs that it uses.
+pub fn execute() -> Result<(), Failure> {
+    let qemu = Qemu::locate().map(|qemu| first_line(&mut Command::new(qemu.path).arg("--version")));
+    let go = first_line(Command::new("go").arg("version"));
+    let text = format!(
+        "kernel {}\nlibrary OS: x86-64, {}\nqemu: {}\ngo: {}\n",
+        env!("CARGO_PKG_VERSION"),
+        Size(bhojpur_kernel_embedded::KERNEL.len() as u64),
+        qemu.ok().flatten().as_deref().unwrap_or("not installed"),
+        go.as_deref().unwrap_or("not installed"),
+    );
+    std::io::stdout().write_all(text.as_bytes()).or_else(|error| match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(Failure::new(format!("cannot write: {error}"))),
+    })
+}
+
+fn first_line(command: &mut Command) -> Option<String> {
+    let output = command.output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).lines().next()?.to_owned())
+}

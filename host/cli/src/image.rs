@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What kind of image a file is, and what a kernel image says of itself.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use bhojpur_abi::config::OwnedConfig;
+use bhojpur_abi::elf;
+use bhojpur_formats::image::{self, KernelFile};
+use bhojpur_monitor::{Boot, Size};
+
+/// What a program gets beyond the least that its image needs.
+const USUAL_BESIDE: u64 = 128 << 20;
+
+/// Why a file cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Its kind is not known.
+    #[error("{} is neither an ELF, an ISO nor a disk image", .0.display())]
+    Unknown(PathBuf),
+    /// An ELF that is damaged, for another machine, or no image of ours.
+    #[error("{} cannot be booted: {reason}", path.display())]
+    Kernel {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: image::Error,
+    },
+    /// A bare kernel.
+    #[error("{} is a bare kernel: there is no program in it", .0.display())]
+    Bare(PathBuf),
+    /// An appliance is a bundle of a disk and a description.
+    #[error("{} is an appliance, which a virtual machine manager imports", .0.display())]
+    Appliance(PathBuf),
+}
+
+impl Error {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        Some(match self {
+            Self::Kernel { reason: image::Error::NotKernel, .. } | Self::Bare(_) => {
+                "make an image from the program's sources: kernel build -o kernel.elf DIR".to_owned()
+            }
+            Self::Kernel { reason: image::Error::Elf(elf::Error::Machine(_)), .. } => {
+                "images run on x86-64; build one with: kernel build -o kernel.elf DIR".to_owned()
+            }
+            Self::Kernel { .. } => "the file was cut short or changed; build it again".to_owned(),
+            Self::Unknown(_) => "give the file that `kernel build` or `kernel pack` made".to_owned(),
+            Self::Appliance(_) => "import it, or pack another format: kernel pack -o app.qcow2".to_owned(),
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "make it first: kernel build -o kernel.elf".to_owned()
+            }
+            Self::Read { .. } => return None,
+        })
+    }
+}
+
+/// A file that can be booted.
+#[derive(Debug)]
+pub struct Image {
+    /// How it is booted.
+    pub boot: Boot,
+    /// The configuration inside; only ELF images can be looked into.
+    pub configuration: Option<OwnedConfig>,
+    /// Without this much memory it does not start.
+    pub least_memory: Size,
+    /// What it gets when the user says nothing.
+    pub usual_memory: Size,
+}
+
+/// Finds out what a file is and whether it is whole.
+pub fn open(path: &Path) -> Result<Image, Error> {
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(read)?;
+    if file.metadata().map_err(read)?.is_dir() {
+        return Err(read(io::ErrorKind::IsADirectory.into()));
+    }
+    let mut head = Vec::new();
+    file.by_ref().take(0x8800).read_to_end(&mut head).map_err(read)?;
+    if head.starts_with(b"\x7fELF") {
+        return kernel(path);
+    }
+    let boot = firmware_boot(path, &head, &mut file).map_err(read)?;
+    let boot = match boot {
+        Some(boot) => boot,
+        None if head.get(257..262) == Some(b"ustar") => return Err(Error::Appliance(path.to_owned())),
+        None => return Err(Error::Unknown(path.to_owned())),
+    };
+    // Firmware and loader hold their own copies while they work.
+    let length = file.metadata().map_err(read)?.len();
+    let least = Size(length.min(1 << 30) + (64 << 20));
+    Ok(Image { boot, configuration: None, least_memory: least, usual_memory: Size(least.0 + USUAL_BESIDE) })
+}
+
+/// The kinds of images that a PC's firmware boots.
+fn firmware_boot(path: &Path, head: &[u8], file: &mut File) -> io::Result<Option<Boot>> {
+    let disk = |format| Some(Boot::Disk(path.to_owned(), format));
+    if head.get(0x8001..0x8006) == Some(b"CD001") {
+        return Ok(Some(Boot::CdRom(path.to_owned())));
+    }
+    if head.starts_with(b"QFI\xfb") {
+        return Ok(disk("qcow2"));
+    }
+    if head.starts_with(b"KDMV") {
+        return Ok(disk("vmdk"));
+    }
+    if head.get(64..68) == Some(&0xbeda_107f_u32.to_le_bytes()) {
+        return Ok(disk("vdi"));
+    }
+    if file.metadata()?.len() >= 512 {
+        let mut footer = [0; 8];
+        file.seek(SeekFrom::End(-512))?;
+        file.read_exact(&mut footer)?;
+        if &footer == b"conectix" {
+            return Ok(disk("vpc"));
+        }
+    }
+    Ok((head.get(510..512) == Some(&[0x55, 0xaa])).then_some(disk("raw")).flatten())
+}
+
+/// Looks into an ELF image.
+fn kernel(path: &Path) -> Result<Image, Error> {
+    let refused = |reason| Error::Kernel { path: path.to_owned(), reason };
+    let file = KernelFile::open(path).map_err(refused)?;
+    let summary = file.summary().map_err(refused)?;
+    let configuration = file.config().ok_or_else(|| Error::Bare(path.to_owned()))?;
+    let least = summary.memory_needed;
+    Ok(Image {
+        boot: Boot::Kernel(path.to_owned()),
+        configuration: Some(configuration.clone()),
+        least_memory: Size::mebibytes(Size(least).as_mebibytes()),
+        usual_memory: Size::mebibytes(Size(least + USUAL_BESIDE).as_mebibytes()),
+    })
+}
