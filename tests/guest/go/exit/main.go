@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -34,7 +35,7 @@ func main() {
 	case "kill":
 		signal.Reset(syscall.Signal(n))
 		syscall.Kill(syscall.Getpid(), syscall.Signal(n))
-		time.Sleep(5 * time.Second)
+		time.Sleep(time.Second)
 	case "nil":
 		var f *failure
 		fmt.Println(f.code)
@@ -60,9 +61,10 @@ func main() {
 	case "deadlock":
 		select {}
 	case "overflow":
+		debug.SetMaxStack(32 << 20)
 		fmt.Println(recurse(0))
 	case "goroutine":
 		go func() { panic("in a goroutine") }()
-		time.Sleep(5 * time.Second)
+		time.Sleep(time.Second)
 	}
 }

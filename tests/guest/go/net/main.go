@@ -76,11 +76,13 @@ func resets() {
 	expect.NoError("listen", err)
 	go func() {
 		c, _ := l.Accept()
+		c.Read(make([]byte, 1))
 		c.(*net.TCPConn).SetLinger(0)
 		c.Close()
 	}()
 	c, err := net.Dial("tcp", l.Addr().String())
 	expect.NoError("dial", err)
+	c.Write([]byte("x"))
 	_, err = c.Read(make([]byte, 1))
 	fmt.Println("reset", errors.Is(err, syscall.ECONNRESET))
 	tcp := c.(*net.TCPConn)
