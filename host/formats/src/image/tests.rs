@@ -72,6 +72,7 @@ fn append_sections(out: &mut Vec<u8>) {
     }
     let (text, object) = ((0x1000, 0x1000), (0x2000, 0x800));
     // Debug information between loaded sections: their numbers will move.
+    #[expect(clippy::type_complexity, reason = "a table of section headers")]
     let sections: [(u32, u32, u64, u64, (u64, u64), u32); 7] = [
         (0, 0, 0, 0, (0, 0), 0),
         (1, 1, 6, TEXT, text, 0),
