@@ -33,6 +33,20 @@ impl Attributes {
         }
     }
 
+    /// Those of a file of the lower file system.
+    pub(crate) fn of(stat: &Stat) -> Self {
+        let nanos = |d: Duration| AtomicU64::new(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
+        Self {
+            permissions: AtomicU32::new(stat.permissions),
+            uid: AtomicU32::new(stat.uid),
+            gid: AtomicU32::new(stat.gid),
+            links: AtomicU32::new(stat.links),
+            accessed: nanos(stat.accessed),
+            modified: nanos(stat.modified),
+            changed: nanos(stat.changed),
+        }
+    }
+
     pub(crate) fn permissions(&self) -> u32 {
         self.permissions.load(Relaxed)
     }

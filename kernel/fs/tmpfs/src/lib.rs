@@ -2,6 +2,14 @@
 //! Files in memory, as tmpfs(5): pages are frames, shared with the programs
 //! that map them; holes cost nothing; a limit gives `ENOSPC`.
 //!
+//! Such a file system can lie over a read-only one, as overlayfs does, with
+//! [`Tmpfs::over`]. It shows the lower files, reads and maps them where they
+//! are, and takes over page by page what is written. As with overlayfs, a
+//! mapping made before a file was first opened for writing keeps the lower
+//! pages; later ones share what is written. Other than there, a descriptor from
+//! before sees the changes, inode numbers never change, and directories of the
+//! lower file system can be renamed.
+//!
 //! **Lock order** (all below the locks of `kvfs`): the rename lock of the file
 //! system, which every operation takes that locks more than one directory;
 //! directories; the write lock of a file; its page map. The page map's lock is
@@ -15,14 +23,16 @@ extern crate std;
 
 mod attributes;
 mod directory;
+mod lower;
 mod node;
 mod page_map;
 mod regular;
 #[cfg(test)]
 mod tests;
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kio::{Clock, Errno, FileKind, Result};
@@ -31,6 +41,9 @@ use kvfs::{FileSystem, FsStat, Inode};
 use node::Node;
 
 const TMPFS_MAGIC: u64 = 0x0102_1994;
+const OVERLAYFS_MAGIC: u64 = 0x794c_7630;
+/// Numbers of files made over a lower file system; its own are below.
+const FIRST_OVERLAY_INODE: u64 = 1 << 40;
 const PAGE: u64 = kmm::FRAME_SIZE as u64;
 
 /// How much a file system may hold.
@@ -61,6 +74,8 @@ pub(crate) struct Shared {
     used_inodes: AtomicU64,
     next_inode: AtomicU64,
     rename: SpinLock<()>,
+    /// Nodes of lower files with several names, by inode number.
+    linked: SpinLock<BTreeMap<u64, Weak<Node>>>,
 }
 
 fn charge(used: &AtomicU64, count: u64, limit: u64) -> Result<()> {
@@ -72,6 +87,19 @@ fn charge(used: &AtomicU64, count: u64, limit: u64) -> Result<()> {
 }
 
 impl Shared {
+    fn new(clock: Arc<dyn Clock>, limits: Limits, first_inode: u64) -> Arc<Self> {
+        Arc::new(Self {
+            device: kvfs::new_device_number(),
+            clock,
+            max_pages: limits.bytes / PAGE,
+            max_inodes: limits.inodes,
+            used_pages: AtomicU64::new(0),
+            used_inodes: AtomicU64::new(0),
+            next_inode: AtomicU64::new(first_inode),
+            rename: SpinLock::new(()),
+            linked: SpinLock::new(BTreeMap::new()),
+        })
+    }
     fn charge_page(&self) -> Result<()> {
         charge(&self.used_pages, 1, self.max_pages)
     }
@@ -106,18 +134,20 @@ impl Tmpfs {
         permissions: u32,
         name: &'static str,
     ) -> Result<Arc<Self>> {
-        let shared = Arc::new(Shared {
-            device: kvfs::new_device_number(),
-            clock,
-            max_pages: limits.bytes / PAGE,
-            max_inodes: limits.inodes,
-            used_pages: AtomicU64::new(0),
-            used_inodes: AtomicU64::new(0),
-            next_inode: AtomicU64::new(1),
-            rename: SpinLock::new(()),
-        });
+        let shared = Shared::new(clock, limits, 1);
         let root = Node::directory(&shared, permissions)?;
         Ok(Arc::new(Self { shared, root, name }))
+    }
+
+    /// A file system that shows `lower`, with all changes in memory.
+    pub fn over(
+        lower: &dyn FileSystem,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+    ) -> Result<Arc<Self>> {
+        let shared = Shared::new(clock, limits, FIRST_OVERLAY_INODE);
+        let root = Node::over(&shared, lower.root())?;
+        Ok(Arc::new(Self { shared, root, name: "overlay" }))
     }
 
     /// A regular file without a name, for memfd_create(2) and for shared
@@ -147,7 +177,7 @@ impl FileSystem for Tmpfs {
         let shared = &self.shared;
         let free = |max: u64, used: &AtomicU64| max.saturating_sub(used.load(Ordering::Relaxed));
         FsStat {
-            magic: TMPFS_MAGIC,
+            magic: if self.name == "overlay" { OVERLAYFS_MAGIC } else { TMPFS_MAGIC },
             block_size: PAGE,
             blocks: shared.max_pages,
             free_blocks: free(shared.max_pages, &shared.used_pages),

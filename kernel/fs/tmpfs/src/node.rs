@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A file, directory, link or special file: the inode of this file system.
 
+use crate::Shared;
 use crate::attributes::Attributes;
 use crate::directory::Directory;
 use crate::regular::Regular;
-use crate::{PAGE, Shared};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use kio::{DirEntry, Errno, File, FileKind, Result, Sink, Source, Stat};
 use kmm::Frame;
 use ksync::{SpinGuard, SpinLock};
-use kvfs::{Attachment, AttributeChange, Inode, RenameFlags};
+use kvfs::{Attachment, AttributeChange, Inode, OpenFlags, RenameFlags};
 
 /// What Linux's tmpfs counts for a directory entry.
 const ENTRY_SIZE: u64 = 20;
@@ -65,11 +65,43 @@ impl Node {
     ) -> Result<Arc<Self>> {
         let content = match kind {
             FileKind::Regular => Content::Regular(Regular::default()),
-            FileKind::Directory => Content::Directory(SpinLock::new(Directory::new())),
+            FileKind::Directory => Content::Directory(SpinLock::new(Directory::new(None))),
             FileKind::Symlink | FileKind::Anonymous => return Err(Errno::EINVAL),
             _ => Content::Special { device, attachment: SpinLock::new(None) },
         };
         Self::with_content(shared, kind, permissions, content)
+    }
+
+    /// A node that shows `lower` until it is changed. Names of one file give
+    /// one node.
+    pub(crate) fn over(shared: &Arc<Shared>, lower: Arc<dyn Inode>) -> Result<Arc<Self>> {
+        let stat = lower.stat()?;
+        let shares = stat.links > 1 && stat.kind != FileKind::Directory;
+        let mut linked = shared.linked.lock();
+        if shares && let Some(node) = linked.get(&stat.inode).and_then(Weak::upgrade) {
+            return Ok(node);
+        }
+        let content = match stat.kind {
+            FileKind::Regular => Content::Regular(Regular::over(lower, stat.size)),
+            FileKind::Directory => Content::Directory(SpinLock::new(Directory::new(Some(lower)))),
+            FileKind::Symlink => Content::Symlink(lower.read_link()?.into()),
+            _ => Content::Special { device: stat.device_node, attachment: SpinLock::new(None) },
+        };
+        // Looking at the lower file system is free of the limit.
+        shared.used_inodes.fetch_add(1, Ordering::Relaxed);
+        let node = Arc::new_cyclic(|this: &Weak<Self>| Self {
+            this: this.clone(),
+            number: stat.inode,
+            kind: stat.kind,
+            attributes: Attributes::of(&stat),
+            linkable: AtomicBool::new(false),
+            content,
+            shared: shared.clone(),
+        });
+        if shares {
+            linked.insert(stat.inode, node.this.clone());
+        }
+        Ok(node)
     }
 
     pub(crate) fn directory(shared: &Arc<Shared>, permissions: u32) -> Result<Arc<Self>> {
@@ -106,7 +138,7 @@ impl Node {
     /// Puts a new node into this directory.
     fn add(&self, name: &[u8], make: impl FnOnce() -> Result<Arc<Node>>) -> Result<Arc<dyn Inode>> {
         let mut entries = self.entries()?;
-        entries.check_free(name)?;
+        entries.check_free(&self.shared, name)?;
         let node = make()?;
         node.attributes.inherit(&self.attributes, node.kind);
         if node.is_directory() {
@@ -130,7 +162,7 @@ impl Node {
     /// Marks a directory as removed, or says `ENOTEMPTY`.
     fn end_directory(&self) -> Result<()> {
         let mut entries = self.entries()?;
-        if entries.len() > 0 {
+        if !entries.is_empty()? {
             return Err(Errno::ENOTEMPTY);
         }
         entries.removed = true;
@@ -152,10 +184,10 @@ impl File for Node {
         match &self.content {
             Content::Regular(regular) => {
                 stat.size = regular.size();
-                stat.blocks = regular.page_count() * (PAGE / 512);
+                stat.blocks = regular.block_count();
             }
             Content::Directory(directory) => {
-                stat.size = (directory.lock().len() as u64 + 2) * ENTRY_SIZE;
+                stat.size = (directory.lock().own_len() as u64 + 2) * ENTRY_SIZE;
             }
             Content::Symlink(target) => stat.size = target.len() as u64,
             Content::Special { device, .. } => stat.device_node = *device,
@@ -211,13 +243,13 @@ impl File for Node {
     }
 
     fn read_dir(&self, cursor: u64, emit: &mut dyn FnMut(DirEntry<'_>) -> bool) -> Result<()> {
-        self.entries()?.list(cursor, emit);
+        self.entries()?.list(cursor, emit)?;
         self.attributes.touch_accessed(|| self.shared.now());
         Ok(())
     }
 
-    fn map_page(&self, index: u64, _for_write: bool) -> Result<Frame> {
-        self.regular().map_err(|_| Errno::ENODEV)?.map_page(&self.shared, index)
+    fn map_page(&self, index: u64, for_write: bool) -> Result<Frame> {
+        self.regular().map_err(|_| Errno::ENODEV)?.map_page(&self.shared, index, for_write)
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -231,7 +263,7 @@ impl Inode for Node {
     }
 
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
-        Ok(self.entries()?.entry(name)?.clone())
+        Ok(self.entries()?.lookup(&self.shared, name)?)
     }
 
     fn create(
@@ -270,7 +302,7 @@ impl Inode for Node {
             return Err(Errno::EXDEV);
         }
         let mut entries = self.entries()?;
-        entries.check_free(name)?;
+        entries.check_free(&self.shared, name)?;
         if node.attributes.links() == 0 && !node.linkable.swap(false, Ordering::Relaxed) {
             return Err(Errno::ENOENT);
         }
@@ -284,7 +316,7 @@ impl Inode for Node {
 
     fn unlink(&self, name: &[u8]) -> Result<()> {
         let mut entries = self.entries()?;
-        if entries.entry(name)?.is_directory() {
+        if entries.lookup(&self.shared, name)?.is_directory() {
             return Err(Errno::EISDIR);
         }
         let now = self.shared.now();
@@ -300,7 +332,7 @@ impl Inode for Node {
     fn rmdir(&self, name: &[u8]) -> Result<()> {
         let _order = self.shared.rename.lock();
         let mut entries = self.entries()?;
-        let node = entries.entry(name)?;
+        let node = entries.lookup(&self.shared, name)?;
         node.end_directory()?;
         let now = self.shared.now();
         node.lose_name(now);
@@ -343,6 +375,13 @@ impl Inode for Node {
         Ok(())
     }
 
+    fn open(&self, flags: OpenFlags) -> Result<Option<Arc<dyn File>>> {
+        if let (Content::Regular(regular), true) = (&self.content, flags.writable()) {
+            regular.leave_lower();
+        }
+        Ok(None)
+    }
+
     fn attachment(&self) -> Option<&Attachment> {
         match &self.content {
             Content::Special { attachment, .. } => Some(attachment),
@@ -375,8 +414,9 @@ impl<'a> Pair<'a> {
     }
 
     fn exchange(&mut self, name: &[u8], to_name: &[u8]) -> Result<()> {
-        let first = self.from_entries.entry(name)?.clone();
-        let second = self.to_entries().entry(to_name)?.clone();
+        let first = self.from_entries.lookup(&self.from.shared, name)?;
+        let shared = self.from.shared.clone();
+        let second = self.to_entries().lookup(&shared, to_name)?;
         let shift = i32::from(second.is_directory()) - i32::from(first.is_directory());
         self.from.attributes.add_links(shift);
         self.to.attributes.add_links(-shift);
@@ -387,12 +427,17 @@ impl<'a> Pair<'a> {
     }
 
     fn replace(&mut self, name: &[u8], to_name: &[u8], flags: RenameFlags) -> Result<()> {
-        let moved = self.from_entries.entry(name)?.clone();
+        let moved = self.from_entries.lookup(&self.from.shared, name)?;
+        let shared = self.from.shared.clone();
         let to_entries = self.to_entries();
         if to_entries.removed {
             return Err(Errno::ENOENT);
         }
-        let replaced = to_entries.entry(to_name).ok().cloned();
+        let replaced = match to_entries.lookup(&shared, to_name) {
+            Ok(node) => Some(node),
+            Err(Errno::ENOENT) => None,
+            Err(e) => return Err(e),
+        };
         if let Some(replaced) = &replaced {
             if flags.contains(RenameFlags::NOREPLACE) {
                 return Err(Errno::EEXIST);
@@ -406,7 +451,7 @@ impl<'a> Pair<'a> {
                 (true, true) => replaced.end_directory()?,
                 (false, false) => {}
             }
-            replaced.lose_name(self.from.shared.now());
+            replaced.lose_name(shared.now());
         }
         if moved.is_directory() {
             self.from.attributes.add_links(-1);

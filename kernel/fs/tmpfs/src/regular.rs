@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The contents of a regular file.
 
-use crate::page_map::PageMap;
+use crate::lower::{Contents, LowerFile, Place};
 use crate::{PAGE, Shared};
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
-use kio::{Errno, Result, Sink, Source};
+use kio::{Errno, Result, Sink, SliceSink, Source};
 use kmm::Frame;
 use ksync::SpinLock;
+use kvfs::Inode;
 
 /// MAX_LFS_FILESIZE of a 64-bit machine.
 const MAX_SIZE: u64 = i64::MAX as u64;
@@ -21,34 +23,55 @@ const PUNCH_HOLE: u32 = 2;
 pub(crate) struct Regular {
     /// Serialises everything that changes size or pages.
     change: SpinLock<()>,
-    pages: SpinLock<PageMap>,
+    contents: SpinLock<Contents>,
     size: AtomicU64,
 }
 
-/// What an allocation failure means to the program.
-fn allocate_zeroed(shared: &Shared) -> Result<Frame> {
+/// A frame that the file system's limit allows.
+fn allocate(shared: &Shared, zeroed: bool) -> Result<Frame> {
     shared.charge_page()?;
-    Frame::allocate_zeroed_for_user().map_err(|_| {
-        shared.uncharge_pages(1);
-        Errno::ENOMEM
-    })
-}
-
-fn allocate(shared: &Shared) -> Result<Frame> {
-    shared.charge_page()?;
-    Frame::allocate_for_user().map_err(|_| {
+    let frame = match zeroed {
+        true => Frame::allocate_zeroed_for_user(),
+        false => Frame::allocate_for_user(),
+    };
+    frame.map_err(|_| {
         shared.uncharge_pages(1);
         Errno::ENOMEM
     })
 }
 
 impl Regular {
+    /// A file that shows `lower` until it is changed.
+    pub(crate) fn over(lower: Arc<dyn Inode>, size: u64) -> Self {
+        let lower = (size > 0).then(|| LowerFile::new(lower, size));
+        Self {
+            contents: SpinLock::new(Contents { lower, ..Contents::default() }),
+            size: AtomicU64::new(size),
+            ..Self::default()
+        }
+    }
+
+    /// From here on mappings share what is written: the copy-up of overlayfs,
+    /// which takes place page by page.
+    pub(crate) fn leave_lower(&self) {
+        if let Some(lower) = &mut self.contents.lock().lower {
+            lower.left = true;
+        }
+    }
+
     pub(crate) fn size(&self) -> u64 {
         self.size.load(Ordering::Acquire)
     }
 
+    /// Pages that count against the limit.
     pub(crate) fn page_count(&self) -> u64 {
-        self.pages.lock().len()
+        self.contents.lock().map.len()
+    }
+
+    /// `st_blocks`.
+    pub(crate) fn block_count(&self) -> u64 {
+        let contents = self.contents.lock();
+        contents.map.len().max(contents.lower_length().div_ceil(PAGE)) * (PAGE / 512)
     }
 
     pub(crate) fn read(&self, offset: u64, sink: &mut dyn Sink) -> Result<usize> {
@@ -60,12 +83,18 @@ impl Regular {
         let mut at = offset;
         while at < end {
             let within = (at % PAGE) as usize;
-            let want = (PAGE - at % PAGE).min(end - at) as usize;
+            let in_page = (PAGE - at % PAGE).min(end - at) as usize;
             // The handle keeps the frame while it is copied without the lock.
-            let frame = self.pages.lock().page(at / PAGE).cloned();
-            let put = match &frame {
-                Some(frame) => frame.with_bytes(|b| sink.put(&b[within..within + want])),
-                None => sink.put_zeroes(want),
+            let place = self.contents.lock().place(at);
+            let (want, put) = match place {
+                Place::Frame(frame) => {
+                    (in_page, frame.with_bytes(|b| sink.put(&b[within..within + in_page])))
+                }
+                Place::Lower(lower, run_end) => {
+                    let want = (run_end.min(end) - at) as usize;
+                    (want, lower.read(at, want, sink))
+                }
+                Place::Hole => (in_page, sink.put_zeroes(in_page)),
             };
             match put {
                 Ok(n) => {
@@ -132,24 +161,26 @@ impl Regular {
         source: &mut dyn Source,
     ) -> Result<usize> {
         let (index, within) = (at / PAGE, (at % PAGE) as usize);
-        let present = self.pages.lock().page(index).cloned();
+        let present = self.contents.lock().map.page(index).cloned();
         let fresh = present.is_none();
+        // A page that is written whole need not be zeroed first.
+        let whole = fresh && want == PAGE as usize && at >= self.contents.lock().lower_length();
         let frame = match present {
             Some(frame) => frame,
-            None if want == PAGE as usize => allocate(shared)?,
-            None => allocate_zeroed(shared)?,
+            None if whole => allocate(shared, false)?,
+            None => self.fresh_page(shared, index)?,
         };
         let taken = frame.with_bytes_mut(|b| {
             let taken = source.take(&mut b[within..within + want]);
-            if let (true, Ok(n)) = (fresh, &taken) {
-                b[within + n..within + want].fill(0);
+            if let (true, Ok(n)) = (whole, &taken) {
+                b[*n..].fill(0);
             }
             taken
         });
         match taken {
             Ok(n) if n > 0 => {
                 if fresh {
-                    self.pages.lock().insert(index, frame);
+                    self.contents.lock().map.insert(index, frame);
                 }
                 self.size.fetch_max(at + n as u64, Ordering::AcqRel);
                 Ok(n)
@@ -163,6 +194,31 @@ impl Regular {
         }
     }
 
+    /// A frame for a page that we do not have: zeroes, or what the lower file
+    /// has there.
+    fn fresh_page(&self, shared: &Shared, index: u64) -> Result<Frame> {
+        let frame = allocate(shared, true)?;
+        let Place::Lower(lower, end) = self.contents.lock().place(index * PAGE) else {
+            return Ok(frame);
+        };
+        let count = (end - index * PAGE).min(PAGE) as usize;
+        let read = frame.with_bytes_mut(|bytes| {
+            let mut done = 0;
+            while done < count {
+                let mut sink = SliceSink::new(&mut bytes[done..count]);
+                match lower.read(index * PAGE + done as u64, count - done, &mut sink)? {
+                    0 => return Err(Errno::EIO),
+                    n => done += n,
+                }
+            }
+            Ok(())
+        });
+        if read.is_err() {
+            shared.uncharge_pages(1);
+        }
+        read.map(|()| frame)
+    }
+
     pub(crate) fn truncate(&self, shared: &Shared, size: u64) -> Result<()> {
         if size > MAX_SIZE {
             return Err(Errno::EFBIG);
@@ -170,16 +226,17 @@ impl Regular {
         let _change = self.change.lock();
         let before = self.size.swap(size, Ordering::AcqRel);
         if size < before {
+            self.contents.lock().cut_lower(size);
             self.zero_part(size, size.next_multiple_of(PAGE));
             self.remove_pages(shared, size.div_ceil(PAGE), u64::MAX);
         }
         Ok(())
     }
 
-    /// Zeroes bytes of one page, if it is there.
+    /// Zeroes bytes of one page, if it is ours.
     fn zero_part(&self, from: u64, to: u64) {
         if from < to
-            && let Some(frame) = self.pages.lock().page(from / PAGE).cloned()
+            && let Some(frame) = self.contents.lock().map.page(from / PAGE).cloned()
         {
             let start = (from % PAGE) as usize;
             frame.with_bytes_mut(|b| b[start..start + (to - from) as usize].fill(0));
@@ -190,10 +247,10 @@ impl Regular {
     fn remove_pages(&self, shared: &Shared, from: u64, to: u64) {
         const RUN: u64 = 512;
         loop {
-            let mut pages = self.pages.lock();
-            let Some(first) = pages.next_page(from).filter(|&p| p < to) else { return };
-            let removed = pages.remove(first, to.min(first.saturating_add(RUN)));
-            drop(pages);
+            let mut contents = self.contents.lock();
+            let Some(first) = contents.map.next_page(from).filter(|&p| p < to) else { return };
+            let removed = contents.map.remove(first, to.min(first.saturating_add(RUN)));
+            drop(contents);
             shared.uncharge_pages(removed);
         }
     }
@@ -210,45 +267,65 @@ impl Regular {
             return Err(Errno::EINVAL);
         }
         let end = offset.checked_add(length).filter(|&e| e <= MAX_SIZE).ok_or(Errno::EFBIG)?;
+        let _change = self.change.lock();
         match mode {
             0 | KEEP_SIZE => {
-                let _change = self.change.lock();
                 self.fill_holes(shared, offset / PAGE, end.div_ceil(PAGE))?;
                 if mode == 0 {
                     self.size.fetch_max(end, Ordering::AcqRel);
                 }
                 Ok(())
             }
-            m if m == PUNCH_HOLE | KEEP_SIZE => {
-                let _change = self.change.lock();
-                let (first, last) = (offset.next_multiple_of(PAGE), end - end % PAGE);
-                if first > last {
-                    self.zero_part(offset, end);
-                    return Ok(());
-                }
-                self.zero_part(offset, first);
-                self.zero_part(last, end);
-                self.remove_pages(shared, first / PAGE, last / PAGE);
-                Ok(())
-            }
+            m if m == PUNCH_HOLE | KEEP_SIZE => self.punch_hole(shared, offset, end),
             _ => Err(Errno::EOPNOTSUPP),
         }
     }
 
+    fn punch_hole(&self, shared: &Shared, offset: u64, end: u64) -> Result<()> {
+        // The lower file has no holes: what shows of it becomes ours.
+        let covered = self.contents.lock().lower_length().min(end).div_ceil(PAGE);
+        self.own_pages(shared, offset / PAGE, covered)?;
+        let (first, last) = (offset.next_multiple_of(PAGE), end - end % PAGE);
+        if first > last {
+            self.zero_part(offset, end);
+            return Ok(());
+        }
+        self.zero_part(offset, first);
+        self.zero_part(last, end);
+        let keep =
+            self.contents.lock().lower_length().div_ceil(PAGE).clamp(first / PAGE, last / PAGE);
+        for index in first / PAGE..keep {
+            self.zero_part(index * PAGE, (index + 1) * PAGE);
+        }
+        self.remove_pages(shared, keep, last / PAGE);
+        Ok(())
+    }
+
+    /// Makes the pages `from..to` that the lower file has ours.
+    fn own_pages(&self, shared: &Shared, from: u64, to: u64) -> Result<()> {
+        for index in from..to {
+            if self.contents.lock().map.page(index).is_none() {
+                let frame = self.fresh_page(shared, index)?;
+                self.contents.lock().map.insert(index, frame);
+            }
+        }
+        Ok(())
+    }
+
     /// Gives every hole of the range a page, or none of them.
     fn fill_holes(&self, shared: &Shared, from: u64, to: u64) -> Result<()> {
-        let missing = |index| self.pages.lock().page(index).is_none();
+        let is_hole = |index| matches!(self.contents.lock().place(index * PAGE), Place::Hole);
         let mut filled = alloc::vec::Vec::new();
         for index in from..to {
-            if !missing(index) {
+            if !is_hole(index) {
                 continue;
             }
             let made = filled
                 .try_reserve(1)
                 .map_err(|_| Errno::ENOMEM)
-                .and_then(|()| allocate_zeroed(shared));
+                .and_then(|()| allocate(shared, true));
             match made {
-                Ok(frame) => self.pages.lock().insert(index, frame),
+                Ok(frame) => self.contents.lock().map.insert(index, frame),
                 Err(e) => {
                     filled.iter().for_each(|&i: &u64| self.remove_pages(shared, i, i + 1));
                     return Err(e);
@@ -260,23 +337,32 @@ impl Regular {
     }
 
     /// A hole gets a page even for reading: what is written to it later has to
-    /// show in the mapping.
-    pub(crate) fn map_page(&self, shared: &Shared, index: u64) -> Result<Frame> {
-        if let Some(frame) = self.pages.lock().page(index)
-            && index < self.size().div_ceil(PAGE)
-        {
-            return Ok(frame.clone());
+    /// show in the mapping. A page of the lower file is mapped where it is
+    /// while the file was never opened for writing.
+    pub(crate) fn map_page(&self, shared: &Shared, index: u64, for_write: bool) -> Result<Frame> {
+        if let Some(found) = self.mappable(index, for_write)? {
+            return found;
         }
         let _change = self.change.lock();
+        if let Some(found) = self.mappable(index, for_write)? {
+            return found;
+        }
+        let frame = self.fresh_page(shared, index)?;
+        self.contents.lock().map.insert(index, frame.clone());
+        Ok(frame)
+    }
+
+    fn mappable(&self, index: u64, for_write: bool) -> Result<Option<Result<Frame>>> {
         if index >= self.size().div_ceil(PAGE) {
             return Err(Errno::EFAULT);
         }
-        if let Some(frame) = self.pages.lock().page(index) {
-            return Ok(frame.clone());
+        let contents = self.contents.lock();
+        if let Some(frame) = contents.map.page(index) {
+            return Ok(Some(Ok(frame.clone())));
         }
-        let frame = allocate_zeroed(shared)?;
-        self.pages.lock().insert(index, frame.clone());
-        Ok(frame)
+        let lower = contents.lower.as_ref().filter(|_| !for_write).cloned();
+        drop(contents);
+        Ok(lower.and_then(|l| l.map_page(index)))
     }
 
     /// lseek(2) with SEEK_DATA or SEEK_HOLE.
@@ -285,13 +371,17 @@ impl Regular {
         if offset >= size {
             return Err(Errno::ENXIO);
         }
-        let pages = self.pages.lock();
+        let contents = self.contents.lock();
+        let lower = contents.lower_length();
         if !hole {
-            let page = pages.next_page(offset / PAGE).ok_or(Errno::ENXIO)?;
+            if offset < lower {
+                return Ok(offset);
+            }
+            let page = contents.map.next_page(offset / PAGE).ok_or(Errno::ENXIO)?;
             return Some(offset.max(page * PAGE)).filter(|&at| at < size).ok_or(Errno::ENXIO);
         }
         let mut at = offset;
-        while at < size && pages.page(at / PAGE).is_some() {
+        while at < size && (at < lower || contents.map.page(at / PAGE).is_some()) {
             at = (at / PAGE + 1) * PAGE;
         }
         Ok(at.min(size))

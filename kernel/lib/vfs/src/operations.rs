@@ -98,8 +98,6 @@ impl Namespace {
         let mut tail = self.resolve_parent(start, path)?;
         loop {
             if !tail.is_name() {
-                // "." of something that is not a directory is found out here.
-                self.check_directory(&tail)?;
                 return Err(if exclusive { Errno::EEXIST } else { Errno::EISDIR });
             }
             if tail.slash {
@@ -129,19 +127,9 @@ impl Namespace {
         }
     }
 
-    fn check_directory(&self, tail: &Tail<'_>) -> Result<()> {
-        match tail.directory.kind() == FileKind::Directory || tail.kind() == LastKind::Root {
-            true => Ok(()),
-            false => Err(Errno::ENOTDIR),
-        }
-    }
-
     /// The entry, and whether it had to be made as a regular file.
     fn find_or_create(&self, tail: &Tail<'_>, permissions: u32) -> Result<(Location, bool)> {
         let directory = &tail.directory;
-        if directory.kind() != FileKind::Directory {
-            return Err(Errno::ENOTDIR);
-        }
         let parent = &directory.dentry;
         let mount = directory.mount.clone();
         let mut children = parent.children.lock();
@@ -215,7 +203,6 @@ impl Namespace {
         is_directory: bool,
         make: impl FnOnce(&Arc<dyn Inode>, &[u8]) -> Result<Arc<dyn Inode>>,
     ) -> Result<Location> {
-        self.check_directory(tail)?;
         if !tail.is_name() {
             return Err(Errno::EEXIST);
         }
@@ -313,7 +300,6 @@ impl Namespace {
     /// unlinkat(2) without AT_REMOVEDIR.
     pub fn unlink(&self, start: Start<'_>, path: &[u8]) -> Result<()> {
         let tail = self.resolve_parent(start, path)?;
-        self.check_directory(&tail)?;
         if !tail.is_name() {
             return Err(Errno::EISDIR);
         }
@@ -341,7 +327,6 @@ impl Namespace {
     /// rmdir(2), and unlinkat(2) with AT_REMOVEDIR.
     pub fn remove_directory(&self, start: Start<'_>, path: &[u8]) -> Result<()> {
         let tail = self.resolve_parent(start, path)?;
-        self.check_directory(&tail)?;
         match tail.kind() {
             LastKind::Name => {}
             LastKind::Root => return Err(Errno::EBUSY),

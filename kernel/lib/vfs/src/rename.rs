@@ -62,11 +62,6 @@ impl Namespace {
         }
         let old = self.resolve_parent(old_start, old_path)?;
         let new = self.resolve_parent(new_start, new_path)?;
-        for tail in [&old, &new] {
-            if tail.directory.kind() != FileKind::Directory {
-                return Err(Errno::ENOTDIR);
-            }
-        }
         if !Arc::ptr_eq(&old.directory.mount, &new.directory.mount) {
             return Err(Errno::EXDEV);
         }

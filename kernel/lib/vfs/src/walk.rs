@@ -32,8 +32,7 @@ pub(crate) enum LastKind {
 
 /// A path that is resolved but for its last component.
 pub(crate) struct Tail<'p> {
-    /// The directory that the last component is to be looked up in. It may be
-    /// something else than a directory, which `child` finds out.
+    /// The directory that the last component is to be looked up in.
     pub(crate) directory: Location,
     text: Cow<'p, [u8]>,
     last: Range<usize>,
@@ -148,6 +147,9 @@ impl Namespace {
             let end = text[from..].iter().position(|&b| b == b'/').map_or(text.len(), |n| from + n);
             let next = skip_slashes(&text, end);
             if next == text.len() {
+                if end > from && at.kind() != FileKind::Directory {
+                    return Err(Errno::ENOTDIR);
+                }
                 let slash = end < text.len();
                 return Ok(Tail { directory: at, text, last: from..end, slash, links });
             }

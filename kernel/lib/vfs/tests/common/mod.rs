@@ -44,16 +44,19 @@ pub fn tmpfs() -> Arc<Tmpfs> {
 pub struct World {
     pub ns: Namespace,
     pub root: Location,
+    pub base: Location,
 }
 
 impl World {
     pub fn new() -> Self {
-        let ns = Namespace::new(tmpfs(), MountFlags::empty(), Arc::new(NoDevices));
+        Self::over(Namespace::new(tmpfs(), MountFlags::empty(), Arc::new(NoDevices)))
+    }
+    pub fn over(ns: Namespace) -> Self {
         let root = ns.root();
-        Self { ns, root }
+        Self { ns, base: root.clone(), root }
     }
     pub fn start(&self) -> Start<'_> {
-        Start { root: &self.root, base: &self.root }
+        Start { root: &self.root, base: &self.base }
     }
     pub fn at(&self, path: &str) -> Result<Location> {
         self.ns.resolve(self.start(), path.as_bytes(), Follow::Yes)
