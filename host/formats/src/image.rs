@@ -17,7 +17,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use assemble::{Assembly, Layout, Root};
+pub use assemble::{Assembly, Layout, Root, write_debug_file};
 pub use memory::{least_memory, program_memory};
 pub use opened::{KernelFile, Summary};
 

@@ -210,9 +210,28 @@ impl<'a> Assembly<'a> {
         let physical = layout.config.start;
         let fields = [offset, physical.wrapping_add(KERNEL_OFFSET), physical, size, size, PAGE];
         fields.iter().for_each(|f| raw.extend_from_slice(&f.to_le_bytes()));
+        if let Some(i) = self.entry_segment() {
+            let physical = kernel.segments[i].physical;
+            put(&mut table[i], 16, &physical.to_le_bytes());
+        }
         let last = kernel.segments.iter().rposition(|s| s.kind == PT_LOAD);
         table.insert(last.map_or(0, |i| i + 1), raw);
         table
+    }
+
+    /// The segment that holds a physical entry point in its physical range
+    /// alone. Firecracker jumps to the entry point as it stands; GRUB looks
+    /// for it in the virtual ranges. With one segment's virtual address
+    /// lowered to its physical one, which nothing else uses, both are content.
+    fn entry_segment(&self) -> Option<usize> {
+        let entry = self.kernel.header.entry;
+        let loads = || self.kernel.segments.iter().enumerate().filter(|(_, s)| s.kind == PT_LOAD);
+        if loads().any(|(_, s)| s.memory_range().contains(&entry)) {
+            return None;
+        }
+        let mut holders =
+            loads().filter(|(_, s)| (s.physical..s.physical + s.memory_size).contains(&entry));
+        holders.next().map(|(i, _)| i)
     }
 
     /// Puts the table where the old one was, if it fits there: spare entries
@@ -324,6 +343,14 @@ impl<'a> Assembly<'a> {
         }
         (table, symbols.iter().filter(local).count() as u32 + 1, strings)
     }
+}
+
+/// Writes the file to debug an assembled kernel with: the bare kernel as it is,
+/// for debuggers and for [`Symbols`](crate::symbols::Symbols).
+pub fn write_debug_file(kernel: &[u8], path: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Write { path: path.to_owned(), source };
+    let mut file = AtomicFile::create(path).map_err(failed)?;
+    file.write_all(kernel).and_then(|()| file.commit()).map_err(failed)
 }
 
 /// Appends a name and tells its offset.
