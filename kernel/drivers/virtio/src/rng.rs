@@ -103,3 +103,34 @@ struct Handler;
 impl InterruptHandler for Handler {
     fn handle(&self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{POOL, VirtioRng};
+    use crate::testing::FakeDevice;
+    use kdevice::EntropySource;
+
+    #[test]
+    fn bytes_are_given_once_and_asked_for_again() {
+        let device = FakeDevice::new(2, 4, 1, 0, &[]);
+        let rng = VirtioRng::start(device.transport()).unwrap();
+        let mut queue = device.queue(0);
+        let mut bytes = [0; 100];
+        assert_eq!(rng.take(&mut bytes), 0, "nothing is ready");
+        let chain = queue.pop().unwrap();
+        chain.fill(&[7; 150]);
+        assert!(!queue.push(chain.head, 150), "no interrupt is wanted");
+        assert_eq!((rng.take(&mut bytes), bytes), (100, [7; 100]));
+        assert!(queue.pop().is_none());
+        assert_eq!(rng.take(&mut bytes), 50);
+        assert_eq!(rng.take(&mut bytes), 0);
+        let chain = queue.pop().expect("a new request");
+        // More than there is room for counts as all of it.
+        queue.push(chain.head, u32::MAX);
+        let total: usize = (0..10).map(|_| rng.take(&mut bytes)).sum();
+        assert_eq!(total, POOL);
+        queue.push_raw(77, 1);
+        assert_eq!(rng.take(&mut bytes), 0);
+        assert_eq!(rng.take(&mut bytes), 0);
+    }
+}
