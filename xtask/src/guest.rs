@@ -19,7 +19,8 @@ use crate::lab::toolchain::{self, Go};
 use crate::lab::{root, target};
 use manifest::{Case, Libc};
 
-pub(crate) const HELP: &str = "cargo xtask guest [FILTER..] [--host-only] [--cpus 1,4] [--jobs N] [--repeat N]
+pub(crate) const HELP: &str = "\
+cargo xtask guest [FILTER..] [--host-only] [--cpus 1,4] [--jobs N] [--repeat N]
                   [--go PATH].. [--only-named-go] [--tool PATH] [--with NEED]..
   Runs each program of tests/guest on Linux and in the unikernel and compares
   standard output and exit status. FILTER is a part of the name of a case.
@@ -58,7 +59,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let manifest = manifest::read(&root().join("tests/guest"))?;
     let mut abilities = manifest.abilities;
     abilities.extend(flags.all("with").map(str::to_owned));
-    let wanted = |c: &Case| flags.words.is_empty() || flags.words.iter().any(|w| c.name.contains(w.as_str()));
+    let wanted = |c: &Case| {
+        flags.words.is_empty() || flags.words.iter().any(|w| c.name.contains(w.as_str()))
+    };
     let cases: Vec<Case> = manifest.cases.into_iter().filter(wanted).collect();
     if cases.is_empty() {
         bail!("no case has {} in its name", flags.words.join(" or "));
@@ -110,7 +113,13 @@ fn prepare(cases: &[Case], gos: &[Go], tool: Option<&Path>, place: &Path) -> Res
                 built.insert(binary.clone(), image);
             }
             let image = built.get(&binary).cloned().flatten();
-            prepared.push(Prepared { case: case.clone(), label, binary, image, linux: OnceLock::new() });
+            prepared.push(Prepared {
+                case: case.clone(),
+                label,
+                binary,
+                image,
+                linux: OnceLock::new(),
+            });
         }
     }
     Ok(prepared)
@@ -148,12 +157,23 @@ fn check_host(p: &Prepared) -> Result<Verdict> {
     }
     let (first, second) = (on_linux(p)?, on_linux(p)?);
     if first.timed_out || first.status == 99 {
-        return Ok(Verdict::Fail(format!("status {}\n{}{}", first.status, first.text(), first.errors())));
+        return Ok(Verdict::Fail(format!(
+            "status {}\n{}{}",
+            first.status,
+            first.text(),
+            first.errors()
+        )));
     }
     Ok(compare(&first, &second))
 }
 
-fn check_unikernel(p: &Prepared, cpus: u32, tool: &Path, abilities: &[String], out: &Path) -> Result<Verdict> {
+fn check_unikernel(
+    p: &Prepared,
+    cpus: u32,
+    tool: &Path,
+    abilities: &[String],
+    out: &Path,
+) -> Result<Verdict> {
     if let Some(need) = p.case.needs.iter().find(|n| !abilities.contains(n)) {
         return Ok(Verdict::Skip(format!("needs {need}")));
     }
@@ -202,7 +222,10 @@ fn compare(linux: &Outcome, unikernel: &Outcome) -> Verdict {
     if unikernel.timed_out {
         why.push_str(&format!("    timed out after {:.0} s\n", unikernel.elapsed.as_secs_f64()));
     } else if linux.status != unikernel.status {
-        why.push_str(&format!("    status: Linux {}, unikernel {}\n", linux.status, unikernel.status));
+        why.push_str(&format!(
+            "    status: Linux {}, unikernel {}\n",
+            linux.status, unikernel.status
+        ));
     }
     why.push_str(&difference::describe(&linux.text(), &unikernel.text()));
     if why.is_empty() { Verdict::Pass(unikernel.elapsed) } else { Verdict::Fail(why) }
@@ -222,8 +245,11 @@ where
             scope.spawn(|| {
                 while let Some((p, cpus)) = next() {
                     let name = format!("{} ({}, {cpus} cpu)", p.case.name, p.label);
-                    let verdict = run_one(p, cpus).unwrap_or_else(|e| Verdict::Fail(format!("    {e:#}\n")));
-                    let (Ok(mut counts), Ok(mut failed)) = (counts.lock(), failed.lock()) else { return };
+                    let verdict =
+                        run_one(p, cpus).unwrap_or_else(|e| Verdict::Fail(format!("    {e:#}\n")));
+                    let (Ok(mut counts), Ok(mut failed)) = (counts.lock(), failed.lock()) else {
+                        return;
+                    };
                     match verdict {
                         Verdict::Pass(took) => {
                             counts.0 += 1;

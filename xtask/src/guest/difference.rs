@@ -14,7 +14,12 @@ pub(super) fn describe(linux: &str, unikernel: &str) -> String {
     }
     let (old, new): (Vec<_>, Vec<_>) = (linux.lines().collect(), unikernel.lines().collect());
     let start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-    let tail = old[start..].iter().rev().zip(new[start..].iter().rev()).take_while(|(a, b)| a == b).count();
+    let tail = old[start..]
+        .iter()
+        .rev()
+        .zip(new[start..].iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
     let mut text = String::new();
     if start > 0 {
         // Writing to a String cannot fail.
@@ -30,7 +35,7 @@ pub(super) fn describe(linux: &str, unikernel: &str) -> String {
             let _ = writeln!(text, "  {mark} ... {} more lines", differing.len() - SHOWN);
         }
     }
-    if text.is_empty() {
+    if start == old.len() && start == new.len() {
         text.push_str("    only the end of the last line differs\n");
     }
     text

@@ -32,7 +32,8 @@ impl Flags {
                 let value = value.with_context(|| format!("--{name} needs a value"))?;
                 flags.values.push((name.to_owned(), value));
             } else {
-                let known: Vec<_> = valued.iter().chain(switches).map(|f| format!("--{f}")).collect();
+                let known: Vec<_> =
+                    valued.iter().chain(switches).map(|f| format!("--{f}")).collect();
                 bail!("unknown flag --{name}; known are {}", known.join(" "));
             }
         }
@@ -55,9 +56,10 @@ impl Flags {
     pub(crate) fn number<T: std::str::FromStr>(&self, name: &str, default: T) -> Result<T> {
         match self.value(name) {
             None => Ok(default),
-            Some(text) => {
-                text.parse().ok().with_context(|| format!("--{name} {text}: not a number that fits"))
-            }
+            Some(text) => text
+                .parse()
+                .ok()
+                .with_context(|| format!("--{name} {text}: not a number that fits")),
         }
     }
 

@@ -131,7 +131,11 @@ pub(crate) fn run(command: &mut Command, input: &[u8], limit: Duration) -> Resul
 pub(crate) fn succeed(command: &mut Command, limit: Duration) -> Result<Outcome> {
     let outcome = run(command, b"", limit)?;
     if outcome.status != 0 || outcome.timed_out {
-        let end = if outcome.timed_out { "timed out".to_owned() } else { format!("status {}", outcome.status) };
+        let end = if outcome.timed_out {
+            "timed out".to_owned()
+        } else {
+            format!("status {}", outcome.status)
+        };
         bail!("{command:?}: {end}\n{}{}", outcome.text(), outcome.errors());
     }
     Ok(outcome)
@@ -146,8 +150,12 @@ mod tests {
     #[test]
     fn reports_status_output_and_signals() {
         let limit = Duration::from_secs(20);
-        let done = run(Command::new("sh").args(["-c", "cat; echo e >&2; exit 7"]), b"in", limit).unwrap();
-        assert_eq!((done.status, done.stdout.as_slice(), done.stderr.as_slice()), (7, &b"in"[..], &b"e\n"[..]));
+        let done =
+            run(Command::new("sh").args(["-c", "cat; echo e >&2; exit 7"]), b"in", limit).unwrap();
+        assert_eq!(
+            (done.status, done.stdout.as_slice(), done.stderr.as_slice()),
+            (7, &b"in"[..], &b"e\n"[..])
+        );
         let killed = run(Command::new("sh").args(["-c", "kill -9 $$"]), b"", limit).unwrap();
         assert_eq!(killed.status, 137);
         assert!(succeed(Command::new("false").arg("x"), limit).is_err());

@@ -24,7 +24,9 @@ impl Go {
     pub(crate) fn at(program: &Path) -> Result<Self> {
         let mut command = Command::new(program);
         command.arg("version").env("GOTOOLCHAIN", "local").env("GO111MODULE", "off");
-        let said = succeed(&mut command, Duration::from_secs(60)).context("no Go toolchain: install golang-go")?.text();
+        let said = succeed(&mut command, Duration::from_secs(60))
+            .context("no Go toolchain: install golang-go")?
+            .text();
         let version = said.split_whitespace().nth(2).unwrap_or("go").to_owned();
         Ok(Self { program: program.to_owned(), version })
     }

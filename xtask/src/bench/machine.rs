@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! One virtual machine of a measurement: the same QEMU command line for both
+//! guests, but for what they boot.
+
+use std::io::Read as _;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::lab::process::Guarded;
+
+/// What a guest boots.
+#[derive(Clone, Debug)]
+pub(crate) enum Boot {
+    Linux { kernel: PathBuf, initramfs: PathBuf, arguments: String },
+    Image(PathBuf),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Board {
+    /// What `kernel run` uses.
+    MicroVm,
+    Pc,
+}
+
+impl Board {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::MicroVm => "microvm",
+            Self::Pc => "pc",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    pub(crate) board: Board,
+    pub(crate) memory_mib: u32,
+    pub(crate) cpus: u32,
+    /// The guest's clock counts instructions.
+    pub(crate) icount: bool,
+    /// Port of the host that leads to port 8080 of the guest.
+    pub(crate) port: Option<u16>,
+}
+
+impl Machine {
+    pub(crate) fn new(board: Board) -> Self {
+        Self { board, memory_mib: 512, cpus: 1, icount: false, port: None }
+    }
+
+    fn command(&self, boot: &Boot) -> Command {
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args([
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+            "-display",
+            "none",
+            "-cpu",
+            "max",
+        ]);
+        let board = match self.board {
+            Board::MicroVm => "microvm,rtc=on",
+            Board::Pc => "pc",
+        };
+        qemu.args([
+            "-M",
+            board,
+            "-m",
+            &format!("{}M", self.memory_mib),
+            "-smp",
+            &self.cpus.to_string(),
+        ]);
+        let threads = if self.cpus > 1 && !self.icount { "multi" } else { "single" };
+        qemu.args(["-accel", &format!("tcg,thread={threads}")]);
+        if self.icount {
+            // A fixed date: what a guest does must not depend on today.
+            qemu.args(["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm"]);
+        }
+        qemu.args(["-serial", "stdio", "-global", "virtio-mmio.force-legacy=false"]);
+        qemu.args(["-device", "isa-debug-exit,iobase=0x501,iosize=2"]);
+        if let Some(port) = self.port {
+            let device = match self.board {
+                Board::MicroVm => "virtio-net-device,netdev=net0",
+                Board::Pc => "virtio-net-pci,netdev=net0,romfile=",
+            };
+            qemu.args([
+                "-netdev",
+                &format!("user,id=net0,hostfwd=tcp:127.0.0.1:{port}-:8080"),
+                "-device",
+                device,
+            ]);
+        }
+        match boot {
+            Boot::Image(image) => qemu.arg("-kernel").arg(image),
+            Boot::Linux { kernel, initramfs, arguments } => {
+                let line = format!("console=ttyS0 quiet panic=-1 -- {arguments}");
+                qemu.arg("-kernel")
+                    .arg(kernel)
+                    .arg("-initrd")
+                    .arg(initramfs)
+                    .args(["-append", &line])
+            }
+        };
+        qemu
+    }
+
+    pub(crate) fn start(&self, boot: &Boot) -> Result<Running> {
+        Running::start(self.command(boot))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    text: Vec<u8>,
+    ended: bool,
+}
+
+/// A machine whose console is watched.
+#[derive(Debug)]
+pub(crate) struct Running {
+    _qemu: Guarded,
+    started: Instant,
+    seen: Arc<(Mutex<Seen>, Condvar)>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let started = Instant::now();
+        let mut qemu = Guarded::spawn(&mut command).context("QEMU: install qemu-system-x86")?;
+        let mut console = qemu.0.stdout.take().context("the console is not a pipe")?;
+        let seen = Arc::new((Mutex::new(Seen::default()), Condvar::new()));
+        let shared = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            loop {
+                let n = console.read(&mut buffer).unwrap_or(0);
+                let mut state = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+                state.text.extend_from_slice(&buffer[..n]);
+                state.ended = n == 0;
+                shared.1.notify_all();
+                if n == 0 {
+                    return;
+                }
+            }
+        });
+        Ok(Self { _qemu: qemu, started, seen })
+    }
+
+    /// Waits until `marker` was printed; the time since QEMU was started.
+    pub(crate) fn wait_for(&self, marker: &str, limit: Duration) -> Option<Duration> {
+        let (lock, changed) = &*self.seen;
+        let mut state = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let elapsed = self.started.elapsed();
+            if contains(&state.text, marker.as_bytes()) {
+                return Some(elapsed);
+            }
+            let left = limit.checked_sub(elapsed).filter(|_| !state.ended)?;
+            (state, _) = changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(crate) fn console(&self) -> String {
+        let state = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&state.text).into_owned()
+    }
+}
+
+fn contains(text: &[u8], marker: &[u8]) -> bool {
+    text.windows(marker.len()).any(|w| w == marker)
+}
+
+/// A port that is free now.
+pub(crate) fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// One GET over a connection of its own: the body.
+pub(crate) fn fetch(port: u16, path: &str, limit: Duration) -> Result<String> {
+    use std::io::Write as _;
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: guest\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is cut short")?;
+    anyhow::ensure!(head.split(' ').nth(1) == Some("200"), "the answer is {head:?}");
+    Ok(body.to_owned())
+}
+
+/// Sum of the file bytes of a kernel's own segments: those linked into the
+/// upper half. The payload's segment has no address there.
+pub(crate) fn kernel_size(image: &Path) -> Result<u64> {
+    const UPPER_HALF: u64 = 0xffff_8000_0000_0000;
+    let bytes = std::fs::read(image)?;
+    let field = |at: usize, n: usize| -> Result<u64> {
+        let slice = bytes.get(at..at + n).context("the image is cut short")?;
+        Ok(slice.iter().rev().fold(0, |value, &b| value << 8 | u64::from(b)))
+    };
+    let (table, count) = (usize::try_from(field(32, 8)?)?, usize::try_from(field(56, 2)?)?);
+    let mut total = 0;
+    for i in 0..count {
+        let header = table + i * 56;
+        if field(header, 4)? == 1 && field(header + 16, 8)? >= UPPER_HALF {
+            total += field(header + 32, 8)?;
+        }
+    }
+    Ok(total)
+}
