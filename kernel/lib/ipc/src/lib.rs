@@ -18,8 +18,12 @@ mod eventfd;
 mod hash;
 mod pipe;
 mod pollset;
+mod signalfd;
+mod timerfd;
 
 pub use epoll::{Epoll, EpollFlags, Target, Watchers};
 pub use eventfd::EventFd;
 pub use pipe::{Access, Fifo, FifoOpening, PIPE_BUF, PipeEnd, pipe};
 pub use pollset::PollSet;
+pub use signalfd::{PendingSignals, SignalFd};
+pub use timerfd::{TimerClock, TimerFd, TimerSetting};
