@@ -20,7 +20,8 @@ const BINARY: &str = "bhojpur-kernel";
 fn main() {
     println!("cargo::rerun-if-env-changed={PREBUILT}");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+    let manifest =
+        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
     let root = manifest.ancestors().nth(2).expect("this crate lies in host/").to_owned();
     let kernel = match env::var_os(PREBUILT) {
         Some(path) => PathBuf::from(path),
@@ -40,10 +41,19 @@ fn build_kernel(root: &Path, out: &Path) -> PathBuf {
     let target = out.join("kernel-target");
     let mut cargo = nested_cargo(root);
     cargo
-        .args(["build", "--release", "--locked", "--manifest-path", "kernel/Cargo.toml", "--package", PACKAGE])
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--manifest-path",
+            "kernel/Cargo.toml",
+            "--package",
+            PACKAGE,
+        ])
         .args(["--config", "kernel/image/freestanding.toml", "--target-dir"])
         .arg(&target);
-    let status = cargo.status().unwrap_or_else(|error| panic!("cannot run cargo for the kernel: {error}"));
+    let status =
+        cargo.status().unwrap_or_else(|error| panic!("cannot run cargo for the kernel: {error}"));
     assert!(status.success(), "the kernel does not build; its errors stand above");
     target.join(TARGET).join("release").join(BINARY)
 }
@@ -83,9 +93,26 @@ fn leaks(name: &str) -> bool {
     }
     let prefixes = ["CARGO", "DEP_"];
     let names = [
-        "RUSTFLAGS", "RUSTDOCFLAGS", "RUSTC", "RUSTDOC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_LINKER",
-        "CLIPPY_ARGS", "CLIPPY_CONF_DIR", "TARGET", "HOST", "PROFILE", "OUT_DIR", "OPT_LEVEL", "DEBUG", "NUM_JOBS",
-        "MAKEFLAGS", "MFLAGS", "__CARGO_DEFAULT_LIB_METADATA", "LD_LIBRARY_PATH",
+        "RUSTFLAGS",
+        "RUSTDOCFLAGS",
+        "RUSTC",
+        "RUSTDOC",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTC_LINKER",
+        "CLIPPY_ARGS",
+        "CLIPPY_CONF_DIR",
+        "TARGET",
+        "HOST",
+        "PROFILE",
+        "OUT_DIR",
+        "OPT_LEVEL",
+        "DEBUG",
+        "NUM_JOBS",
+        "MAKEFLAGS",
+        "MFLAGS",
+        "__CARGO_DEFAULT_LIB_METADATA",
+        "LD_LIBRARY_PATH",
     ];
     prefixes.iter().any(|prefix| name.starts_with(prefix)) || names.contains(&name)
 }

@@ -1,1 +1,41 @@
-fn main() {}
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `cargo xtask`: the commands of this repository. Adding one is a line in [`COMMANDS`].
+
+mod demo;
+mod guest;
+mod lab;
+mod ladder;
+mod tidy;
+
+use std::process::ExitCode;
+
+/// A command: its name, what it does, and its function.
+type Command = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<()>);
+
+const COMMANDS: &[Command] = &[
+    ("demo", "install what is missing, build the example web server, boot it, fetch a page", demo::run),
+    ("test", "everything that CI runs", ladder::run),
+    ("tidy", "check the rules of this repository", tidy::run),
+    ("guest", "run the guest tests on Linux and in the unikernel", guest::run),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else { return usage() };
+    let Some((.., run)) = COMMANDS.iter().find(|(known, ..)| known == name) else { return usage() };
+    match run(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask {name}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: cargo xtask COMMAND [ARGUMENTS]\n\ncommands:");
+    for (name, description, _) in COMMANDS {
+        eprintln!("  {name:<8} {description}");
+    }
+    ExitCode::from(2)
+}

@@ -54,7 +54,9 @@ impl Error {
         match self {
             Self::Shared(error) => error.advice(),
             Self::Write { source, .. } => write_advice(source).map(str::to_owned),
-            Self::Host { .. } => Some("--include and --mount take HOST:GUEST, and HOST has to exist".to_owned()),
+            Self::Host { .. } => {
+                Some("--include and --mount take HOST:GUEST, and HOST has to exist".to_owned())
+            }
             _ => None,
         }
     }
@@ -64,10 +66,12 @@ impl Error {
 #[must_use]
 pub fn write_advice(error: &io::Error) -> Option<&'static str> {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Some("make room on that disk, or choose another place with -o; nothing half-written was left there")
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
+            "make room on that disk, or choose another place with -o; nothing half-written was left there",
+        ),
+        io::ErrorKind::NotFound => {
+            Some("make its directory first, or choose another place with -o")
         }
-        io::ErrorKind::NotFound => Some("make its directory first, or choose another place with -o"),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             Some("choose a place that you may write to with -o")
         }
@@ -123,7 +127,8 @@ impl Assembly {
     /// Mounts a volume when the guest starts. A directory of the host is included instead:
     /// the root of the guest can be written to, in memory.
     pub fn mount(&mut self, host: &str, guest: &str) -> Result<(), Error> {
-        let volume = ["/dev/", "LABEL=", "UUID="].iter().any(|prefix| host.starts_with(prefix)) || host == "tmpfs";
+        let volume = ["/dev/", "LABEL=", "UUID="].iter().any(|prefix| host.starts_with(prefix))
+            || host == "tmpfs";
         if !volume {
             return self.include(Path::new(host), guest);
         }

@@ -68,15 +68,17 @@ impl Error {
     pub fn advice(&self) -> Option<String> {
         match self {
             Self::MissingLibrary { library, searched, .. } => {
-                let searched: Vec<_> = searched.iter().map(|path| path.display().to_string()).collect();
+                let searched: Vec<_> =
+                    searched.iter().map(|path| path.display().to_string()).collect();
                 Some(format!(
                     "install the package that holds {library}, or set LD_LIBRARY_PATH; searched {}",
                     searched.join(", ")
                 ))
             }
-            Self::MissingLoader { .. } => {
-                Some("install the C library of that program, or build it static (CGO_ENABLED=0)".to_owned())
-            }
+            Self::MissingLoader { .. } => Some(
+                "install the C library of that program, or build it static (CGO_ENABLED=0)"
+                    .to_owned(),
+            ),
             Self::NotProgram { reason: bhojpur_abi::elf::Error::Machine(_), .. } => {
                 Some("build it for linux/amd64".to_owned())
             }
@@ -112,13 +114,19 @@ pub fn collect(tree: &mut Tree, program: &Path) -> Result<Vec<PathBuf>, Error> {
             if !seen.insert(library.clone()) || found.iter().any(|path| path.ends_with(library)) {
                 continue;
             }
-            let path = configured.find(library, &dynamic.search).ok_or_else(|| Error::MissingLibrary {
-                library: library.clone(),
-                needed_by: file.clone(),
-                searched: configured.order(&dynamic.search).cloned().collect(),
-            })?;
+            let path =
+                configured.find(library, &dynamic.search).ok_or_else(|| Error::MissingLibrary {
+                    library: library.clone(),
+                    needed_by: file.clone(),
+                    searched: configured.order(&dynamic.search).cloned().collect(),
+                })?;
             copy(tree, &path, &path)?;
-            if !dynamic.search.iter().chain(configured.trusted.iter()).any(|directory| path.starts_with(directory)) {
+            if !dynamic
+                .search
+                .iter()
+                .chain(configured.trusted.iter())
+                .any(|directory| path.starts_with(directory))
+            {
                 // The guest has no ld.so.cache: a trusted directory has to lead there.
                 copy(tree, &path, &Path::new("/usr/lib").join(library))?;
             }
@@ -130,7 +138,8 @@ pub fn collect(tree: &mut Tree, program: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 fn copy(tree: &mut Tree, host: &Path, guest: &Path) -> Result<(), Error> {
-    let from = fs::canonicalize(host).map_err(|source| Error::Read { path: host.to_owned(), source })?;
+    let from =
+        fs::canonicalize(host).map_err(|source| Error::Read { path: host.to_owned(), source })?;
     Ok(tree.add_file(guest.as_os_str().as_bytes(), Data::host(from)?, Attributes::EXECUTABLE)?)
 }
 
@@ -146,7 +155,10 @@ impl Search {
     fn of_host() -> Self {
         let environment = std::env::var_os("LD_LIBRARY_PATH");
         Self {
-            environment: environment.as_deref().map(|list| std::env::split_paths(list).collect()).unwrap_or_default(),
+            environment: environment
+                .as_deref()
+                .map(|list| std::env::split_paths(list).collect())
+                .unwrap_or_default(),
             configured: configured(Path::new("/etc/ld.so.conf"), 0),
             trusted: TRUSTED.iter().map(PathBuf::from).collect(),
         }
@@ -174,11 +186,17 @@ fn configured(path: &Path, depth: u32) -> Vec<PathBuf> {
         if let Some(pattern) = line.strip_prefix("include ") {
             // The pattern is always DIRECTORY/*.conf in practice.
             let directory = Path::new(pattern.trim()).parent().unwrap_or(Path::new("/"));
-            let mut files: Vec<PathBuf> =
-                fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+            let mut files: Vec<PathBuf> = fs::read_dir(directory)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+                .collect();
             files.sort();
             if depth < 4 {
-                let conf = files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "conf"));
+                let conf = files
+                    .iter()
+                    .filter(|file| file.extension().is_some_and(|extension| extension == "conf"));
                 directories.extend(conf.flat_map(|file| configured(file, depth + 1)));
             }
         } else if line.starts_with('/') {
@@ -190,8 +208,11 @@ fn configured(path: &Path, depth: u32) -> Vec<PathBuf> {
 
 fn is_x86_64(path: &Path) -> bool {
     let mut header = [0; 20];
-    let read = fs::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut header));
-    read.is_ok() && header.starts_with(b"\x7fELF\x02\x01") && header[18..20] == EM_X86_64.to_le_bytes()
+    let read =
+        fs::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut header));
+    read.is_ok()
+        && header.starts_with(b"\x7fELF\x02\x01")
+        && header[18..20] == EM_X86_64.to_le_bytes()
 }
 
 fn read(path: &Path) -> Result<Dynamic, Error> {
@@ -201,7 +222,8 @@ fn read(path: &Path) -> Result<Dynamic, Error> {
 
 /// Checks that the bytes are a Linux program for x86-64 and reads what it is linked with.
 fn parse(path: &Path, bytes: &[u8]) -> Result<Dynamic, Error> {
-    let file = File::parse(bytes).map_err(|reason| Error::NotProgram { path: path.to_owned(), reason })?;
+    let file =
+        File::parse(bytes).map_err(|reason| Error::NotProgram { path: path.to_owned(), reason })?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let origin = path.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
     let search = file.runpath().or(file.rpath()).map(text).unwrap_or_default();

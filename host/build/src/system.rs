@@ -59,8 +59,10 @@ impl std::fmt::Display for Missing {
 /// its place.
 const RESOLV_CONF: &str = "nameserver 10.0.2.3\n";
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
-const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";
-const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
+const NSSWITCH: &str =
+    "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";
+const PASSWD: &str =
+    "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
 const OS_RELEASE: &str = "NAME=\"Bhojpur Kernel\"\nID=bhojpur\nPRETTY_NAME=\"Bhojpur Kernel\"\n";
 const PROTOCOLS: &str = "ip\t0\tIP\nicmp\t1\tICMP\ntcp\t6\tTCP\nudp\t17\tUDP\nipv6\t41\tIPv6\nipv6-icmp\t58\tIPv6-ICMP\n";
@@ -70,14 +72,17 @@ pop3\t110/tcp\tpop-3\nntp\t123/udp\nimap2\t143/tcp\timap\nhttps\t443/tcp\nhttps\
 imaps\t993/tcp\npop3s\t995/tcp\n";
 
 /// UTC in the format of RFC 8536, version 2: no transition, one type.
-const UTC: &[u8] = b"TZif2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x04\
+const UTC: &[u8] =
+    b"TZif2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x04\
 \0\0\0\0\0\0UTC\0\
 TZif2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x04\
 \0\0\0\0\0\0UTC\0\nUTC0\n";
 
 /// Fills the tree with them; what the user includes later wins.
 pub fn populate(tree: &mut Tree, needs: Needs) -> Result<Vec<Missing>, Error> {
-    for (path, mode) in [("/proc", 0o555), ("/sys", 0o555), ("/dev", 0o755), ("/root", 0o700), ("/run", 0o755)] {
+    for (path, mode) in
+        [("/proc", 0o555), ("/sys", 0o555), ("/dev", 0o755), ("/root", 0o700), ("/run", 0o755)]
+    {
         tree.add_directory(path, Attributes::with_permissions(mode))?;
     }
     for path in ["/tmp", "/var/tmp", "/dev/shm"] {
@@ -117,7 +122,9 @@ fn copy_first(tree: &mut Tree, candidates: &[&str], guest: &str) -> Result<bool,
 
 /// Copies the zones. `posix` and `right` repeat them all (with and without leap seconds).
 fn time_zones(tree: &mut Tree) -> Result<bool, Error> {
-    let Some(root) = ZONE_DIRECTORIES.iter().map(Path::new).find(|path| path.join("Etc/UTC").is_file()) else {
+    let Some(root) =
+        ZONE_DIRECTORIES.iter().map(Path::new).find(|path| path.join("Etc/UTC").is_file())
+    else {
         return Ok(false);
     };
     let mut pending = vec![PathBuf::new()];
@@ -133,7 +140,9 @@ fn time_zones(tree: &mut Tree) -> Result<bool, Error> {
             let path = entry.path();
             if path.is_dir() {
                 pending.push(relative);
-            } else if is_zone(&path) || relative.extension().is_some_and(|extension| extension == "tab") {
+            } else if is_zone(&path)
+                || relative.extension().is_some_and(|extension| extension == "tab")
+            {
                 // Links may lead out of the directory (localtime): the content counts.
                 let from = std::fs::canonicalize(&path).map_err(read)?;
                 let guest = Path::new(GUEST_ZONES).join(relative);
@@ -147,7 +156,8 @@ fn time_zones(tree: &mut Tree) -> Result<bool, Error> {
 fn is_zone(path: &Path) -> bool {
     use std::io::Read;
     let mut magic = [0; 4];
-    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && &magic == b"TZif"
+    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok()
+        && &magic == b"TZif"
 }
 
 #[cfg(test)]
@@ -157,10 +167,20 @@ mod tests {
     #[test]
     fn a_small_program_gets_a_small_tree() {
         let mut tree = Tree::default();
-        let missing = populate(&mut tree, Needs { certificates: false, time_zones: false }).unwrap();
+        let missing =
+            populate(&mut tree, Needs { certificates: false, time_zones: false }).unwrap();
         assert!(missing.is_empty());
         assert!(!tree.contains(GUEST_CERTIFICATES) && !tree.contains(GUEST_ZONES));
-        for path in ["/tmp", "/proc", "/sys", "/dev", "/etc/resolv.conf", "/etc/hosts", "/etc/passwd", "/etc/localtime"] {
+        for path in [
+            "/tmp",
+            "/proc",
+            "/sys",
+            "/dev",
+            "/etc/resolv.conf",
+            "/etc/hosts",
+            "/etc/passwd",
+            "/etc/localtime",
+        ] {
             assert!(tree.contains(path), "{path}");
         }
     }
@@ -178,7 +198,10 @@ mod tests {
         let mut tree = Tree::default();
         if time_zones(&mut tree).unwrap() {
             assert!(tree.contains("/usr/share/zoneinfo/Europe/Berlin"));
-            assert!(!tree.contains("/usr/share/zoneinfo/posix") && !tree.contains("/usr/share/zoneinfo/right"));
+            assert!(
+                !tree.contains("/usr/share/zoneinfo/posix")
+                    && !tree.contains("/usr/share/zoneinfo/right")
+            );
         }
     }
 }

@@ -217,12 +217,15 @@ pub struct Pair {
 
 /// Parses `HOST:GUEST`; the last colon divides, so that host paths may have some.
 pub fn pair(text: &str) -> Result<Pair, String> {
-    let (host, guest) = text.rsplit_once(':').ok_or("write HOST:GUEST, for example ./static:/srv/static")?;
+    let (host, guest) =
+        text.rsplit_once(':').ok_or("write HOST:GUEST, for example ./static:/srv/static")?;
     if host.is_empty() {
         return Err("nothing stands before the colon".to_owned());
     }
     if !guest.starts_with('/') {
-        return Err(format!("{guest:?} is not an absolute path of the guest; it has to begin with /"));
+        return Err(format!(
+            "{guest:?} is not an absolute path of the guest; it has to begin with /"
+        ));
     }
     Ok(Pair { host: host.to_owned(), guest: guest.to_owned() })
 }
@@ -258,12 +261,16 @@ mod tests {
 
     #[test]
     fn what_follows_two_dashes_is_not_ours() {
-        let kernel = Kernel::parse_from(["kernel", "run", "-p", "8080:80", "k.elf", "--", "-v", "--help"]);
+        let kernel =
+            Kernel::parse_from(["kernel", "run", "-p", "8080:80", "k.elf", "--", "-v", "--help"]);
         let Command::Run(run) = kernel.command else { panic!("{kernel:?}") };
         assert_eq!(run.args, ["-v", "--help"]);
         let kernel = Kernel::parse_from(["kernel", "test", "a", "./b", "--", "-run", "X"]);
         let Command::Test(test) = kernel.command else { panic!("{kernel:?}") };
-        assert_eq!((test.packages, test.flags), (vec!["a".into(), "./b".into()], vec!["-run".into(), "X".into()]));
+        assert_eq!(
+            (test.packages, test.flags),
+            (vec!["a".into(), "./b".into()], vec!["-run".into(), "X".into()])
+        );
     }
 
     #[test]

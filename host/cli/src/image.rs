@@ -49,14 +49,19 @@ impl Error {
     pub fn advice(&self) -> Option<String> {
         Some(match self {
             Self::Kernel { reason: image::Error::NotKernel, .. } | Self::Bare(_) => {
-                "make an image from the program's sources: kernel build -o kernel.elf DIR".to_owned()
+                "make an image from the program's sources: kernel build -o kernel.elf DIR"
+                    .to_owned()
             }
             Self::Kernel { reason: image::Error::Elf(elf::Error::Machine(_)), .. } => {
                 "images run on x86-64; build one with: kernel build -o kernel.elf DIR".to_owned()
             }
             Self::Kernel { .. } => "the file was cut short or changed; build it again".to_owned(),
-            Self::Unknown(_) => "give the file that `kernel build` or `kernel pack` made".to_owned(),
-            Self::Appliance(_) => "import it, or pack another format: kernel pack -o app.qcow2".to_owned(),
+            Self::Unknown(_) => {
+                "give the file that `kernel build` or `kernel pack` made".to_owned()
+            }
+            Self::Appliance(_) => {
+                "import it, or pack another format: kernel pack -o app.qcow2".to_owned()
+            }
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "make it first: kernel build -o kernel.elf".to_owned()
             }
@@ -93,13 +98,20 @@ pub fn open(path: &Path) -> Result<Image, Error> {
     let boot = firmware_boot(path, &head, &mut file).map_err(read)?;
     let boot = match boot {
         Some(boot) => boot,
-        None if head.get(257..262) == Some(b"ustar") => return Err(Error::Appliance(path.to_owned())),
+        None if head.get(257..262) == Some(b"ustar") => {
+            return Err(Error::Appliance(path.to_owned()));
+        }
         None => return Err(Error::Unknown(path.to_owned())),
     };
     // Firmware and loader hold their own copies while they work.
     let length = file.metadata().map_err(read)?.len();
     let least = Size(length.min(1 << 30) + (64 << 20));
-    Ok(Image { boot, configuration: None, least_memory: least, usual_memory: Size(least.0 + USUAL_BESIDE) })
+    Ok(Image {
+        boot,
+        configuration: None,
+        least_memory: least,
+        usual_memory: Size(least.0 + USUAL_BESIDE),
+    })
 }
 
 /// The kinds of images that a PC's firmware boots.

@@ -90,7 +90,9 @@ impl Listener {
         }
         self.tail.push_back(line.trim_end().to_owned());
         match Record::parse(line) {
-            Record::Boot { time_ns, stage } => events(Event::Boot { time_ns, stage: stage.to_string() }),
+            Record::Boot { time_ns, stage } => {
+                events(Event::Boot { time_ns, stage: stage.to_string() })
+            }
             Record::Log { time_ns, level, text } => {
                 events(Event::Log { time_ns, level, text: text.to_string() });
             }
@@ -144,7 +146,11 @@ mod tests {
         let events = decode(&[b"\n@panic 2 oh no\n@frame ffffffff80200010\n@frame 20\n"]);
         assert_eq!(
             events,
-            [Event::Panic { cpu: 2, message: "oh no".into(), frames: vec![0xffff_ffff_8020_0010, 0x20] }]
+            [Event::Panic {
+                cpu: 2,
+                message: "oh no".into(),
+                frames: vec![0xffff_ffff_8020_0010, 0x20]
+            }]
         );
     }
 

@@ -88,14 +88,20 @@ impl Machine {
                 // Without ACPI the machine describes its devices on the kernel command line,
                 // which costs the guest nothing to read. The interval timer and the 8259s are
                 // never used: the local APIC serves. The RTC tells the date.
-                line.options(&["-M", "microvm,acpi=off,pit=off,pic=off,rtc=on,auto-kernel-cmdline=on"]);
+                line.options(&[
+                    "-M",
+                    "microvm,acpi=off,pit=off,pic=off,rtc=on,auto-kernel-cmdline=on",
+                ]);
                 // The modern virtio-mmio interface (virtio 1.0), not QEMU's legacy default.
                 line.options(&["-global", "virtio-mmio.force-legacy=false"]);
                 line.pair("-kernel", path);
             }
             Boot::CdRom(path) => {
                 line.options(&["-M", "q35"]);
-                line.pair("-drive", joined("if=none,id=boot,media=cdrom,readonly=on,format=raw,file=", path));
+                line.pair(
+                    "-drive",
+                    joined("if=none,id=boot,media=cdrom,readonly=on,format=raw,file=", path),
+                );
                 line.options(&["-device", "ide-cd,drive=boot,bootindex=0"]);
             }
             Boot::Disk(path, format) => {
@@ -119,7 +125,8 @@ impl Machine {
     }
 
     fn network(&self, line: &mut CommandLine) {
-        let forwards: String = self.forwards.iter().map(|forward| format!(",{}", forward.host_forward())).collect();
+        let forwards: String =
+            self.forwards.iter().map(|forward| format!(",{}", forward.host_forward())).collect();
         line.pair("-netdev", format!("user,id=net0{forwards}"));
         // No option ROM: nobody boots from this card, and the file may be missing.
         let rom = if self.direct() { "" } else { ",romfile=" };
@@ -182,7 +189,10 @@ mod tests {
         let line = text(&machine(Boot::Kernel("k.elf".into())));
         assert!(line.contains("-M microvm,") && line.contains("-kernel k.elf"), "{line}");
         assert!(line.contains("virtio-net-device,netdev=net0") && !line.contains("pci"), "{line}");
-        assert!(line.contains("hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:127.0.0.1:53-:53"), "{line}");
+        assert!(
+            line.contains("hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:127.0.0.1:53-:53"),
+            "{line}"
+        );
         assert!(!line.contains("-smp") && !line.contains("-S"), "{line}");
     }
 
@@ -194,7 +204,10 @@ mod tests {
     #[test]
     fn an_iso_runs_on_a_pc() {
         let line = text(&machine(Boot::CdRom("k.iso".into())));
-        assert!(line.contains("-M q35") && line.contains("virtio-net-pci") && line.contains("ide-cd"), "{line}");
+        assert!(
+            line.contains("-M q35") && line.contains("virtio-net-pci") && line.contains("ide-cd"),
+            "{line}"
+        );
     }
 
     #[test]

@@ -60,7 +60,10 @@ impl Error {
                 address.port()
             )),
             Self::Refused(address, error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Some(format!("ports below 1024 need privileges; use for example {}", address.port() as u32 + 8000))
+                Some(format!(
+                    "ports below 1024 need privileges; use for example {}",
+                    address.port() as u32 + 8000
+                ))
             }
             Self::Refused(..) => None,
         }
@@ -84,7 +87,8 @@ impl FromStr for Forward {
             [address, host, guest] => (address.parse().map_err(|_| error())?, host, guest),
             _ => return Err(error()),
         };
-        let port = |text: &str| text.parse::<u16>().ok().filter(|&port| port != 0).ok_or_else(error);
+        let port =
+            |text: &str| text.parse::<u16>().ok().filter(|&port| port != 0).ok_or_else(error);
         Ok(Self { host: SocketAddrV4::new(address, port(host)?), guest: port(guest)?, protocol })
     }
 }
@@ -123,7 +127,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "80", "0:80", "80:0", "80:90/sctp", "65536:1", "a:b", "1:2:3", ":80", "::1:80:80"] {
+        for text in
+            ["", "80", "0:80", "80:0", "80:90/sctp", "65536:1", "a:b", "1:2:3", ":80", "::1:80:80"]
+        {
             assert!(matches!(text.parse::<Forward>(), Err(Error::Syntax(_))), "{text:?}");
         }
     }

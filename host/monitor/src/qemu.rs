@@ -37,9 +37,11 @@ impl Error {
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         Some(match self {
-            Self::Missing => "install it: `sudo apt-get install qemu-system-x86` (Debian, Ubuntu), \
+            Self::Missing => {
+                "install it: `sudo apt-get install qemu-system-x86` (Debian, Ubuntu), \
                  `sudo dnf install qemu-system-x86` (Fedora), `brew install qemu` (macOS)"
-                .to_owned(),
+                    .to_owned()
+            }
             Self::Override { .. } => format!("unset {OVERRIDE} to use the {PROGRAM} of PATH"),
         })
     }
@@ -68,5 +70,6 @@ impl Qemu {
 
 fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

@@ -132,7 +132,13 @@ pub fn run(
         thread::spawn(move || copy_input(stdin));
     }
 
-    let mut supervisor = Supervisor { child, listener: Listener::default(), exit: None, panicked: false, ending: None };
+    let mut supervisor = Supervisor {
+        child,
+        listener: Listener::default(),
+        exit: None,
+        panicked: false,
+        ending: None,
+    };
     let ended = supervisor.watch(&receiver, deadline, events);
     let status = supervisor.reap().map_err(Error::host("wait for QEMU"))?;
     signals.close();
@@ -231,7 +237,12 @@ impl Supervisor {
         }
     }
 
-    fn conclude(self, reason: Option<Outcome>, status: ExitStatus, messages: String) -> Result<Outcome, Error> {
+    fn conclude(
+        self,
+        reason: Option<Outcome>,
+        status: ExitStatus,
+        messages: String,
+    ) -> Result<Outcome, Error> {
         if let Some(exit) = self.exit {
             return Ok(Outcome::Exited(exit));
         }
@@ -259,7 +270,10 @@ fn note(event: Event, exit: &mut Option<Exit>, panicked: &mut bool, events: &mut
     events(event);
 }
 
-fn receive(messages: &Receiver<Message>, limit: Option<Instant>) -> Result<Message, RecvTimeoutError> {
+fn receive(
+    messages: &Receiver<Message>,
+    limit: Option<Instant>,
+) -> Result<Message, RecvTimeoutError> {
     match limit {
         Some(limit) => messages.recv_timeout(limit.saturating_duration_since(Instant::now())),
         None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),

@@ -54,7 +54,8 @@ impl FromStr for Size {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let error = || ParseError(text.to_owned());
         let trimmed = text.trim();
-        let digits = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+        let digits =
+            trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
         let (number, unit) = trimmed.split_at(digits);
         let unit = match unit.trim().to_ascii_uppercase().as_str() {
             "" | "M" | "MB" | "MIB" => MIB,
@@ -68,11 +69,16 @@ impl FromStr for Size {
             return Err(error());
         }
         let whole: u64 = whole.parse().map_err(|_| error())?;
-        let thousandths: u64 =
-            if fraction.is_empty() { 0 } else { format!("{fraction:0<3}").parse().map_err(|_| error())? };
+        let thousandths: u64 = if fraction.is_empty() {
+            0
+        } else {
+            format!("{fraction:0<3}").parse().map_err(|_| error())?
+        };
         whole
             .checked_mul(unit)
-            .and_then(|bytes| bytes.checked_add(unit / 1000 * thousandths + unit % 1000 * thousandths / 1000))
+            .and_then(|bytes| {
+                bytes.checked_add(unit / 1000 * thousandths + unit % 1000 * thousandths / 1000)
+            })
             .filter(|&bytes| bytes > 0)
             .map(Size)
             .ok_or_else(error)

@@ -3,7 +3,9 @@
 
 use std::io::{self, IsTerminal};
 
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 
 /// Hands single characters to the guest, whose own terminal echoes and edits lines, until this
 /// value is dropped. Signals stay with the host, so that Ctrl-C always stops the guest.

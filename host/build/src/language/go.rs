@@ -70,7 +70,11 @@ impl Language for Go {
 
 impl Go {
     /// The packages that match patterns, seen from `directory`.
-    pub fn packages(directory: &Path, patterns: &[String], flags: &[OsString]) -> Result<Vec<Package>, Error> {
+    pub fn packages(
+        directory: &Path,
+        patterns: &[String],
+        flags: &[OsString],
+    ) -> Result<Vec<Package>, Error> {
         let toolchain = Toolchain::locate()?;
         let format = "{{.ImportPath}}\t{{.Dir}}\t{{len .TestGoFiles}}\t{{len .XTestGoFiles}}";
         let mut command = toolchain.command(directory, toolchain.explicit_cgo());
@@ -98,7 +102,8 @@ impl Go {
     /// The root of the Go installation.
     pub fn root() -> Result<PathBuf, Error> {
         let toolchain = Toolchain::locate()?;
-        let output = toolchain.run(toolchain.command(Path::new("."), false).args(["env", "GOROOT"]))?;
+        let output =
+            toolchain.run(toolchain.command(Path::new("."), false).args(["env", "GOROOT"]))?;
         check("go env", &output)?;
         Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
     }
@@ -127,13 +132,15 @@ impl Toolchain {
             program: program.to_string_lossy().into_owned(),
             install: INSTALL,
         };
-        let output = Command::new(&program).arg("version").stdin(Stdio::null()).output().map_err(|source| {
-            if source.kind() == io::ErrorKind::NotFound {
-                missing()
-            } else {
-                Error::Start { program: program.to_string_lossy().into_owned(), source }
-            }
-        })?;
+        let output = Command::new(&program).arg("version").stdin(Stdio::null()).output().map_err(
+            |source| {
+                if source.kind() == io::ErrorKind::NotFound {
+                    missing()
+                } else {
+                    Error::Start { program: program.to_string_lossy().into_owned(), source }
+                }
+            },
+        )?;
         check("go version", &output)?;
         let text = String::from_utf8_lossy(&output.stdout);
         // "go version go1.19.8 linux/amd64"
@@ -222,13 +229,12 @@ impl Target {
 
     fn program_name(&self) -> String {
         let name = match self.arguments.first().map(OsString::as_os_str) {
-            Some(only) if self.arguments.len() == 1 && only != OsStr::new(".") => Path::new(only).file_stem(),
+            Some(only) if self.arguments.len() == 1 && only != OsStr::new(".") => {
+                Path::new(only).file_stem()
+            }
             _ => self.directory.file_name(),
         };
-        let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let name: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
-        if name.trim_matches('.').is_empty() { "program".to_owned() } else { name }
+        super::file_name(name.unwrap_or_default())
     }
 
     /// `go build` of a library succeeds and makes no program, so it is asked before.
@@ -245,7 +251,11 @@ impl Target {
     }
 
     fn check_any_source(&self) -> Result<(), Error> {
-        let any = fs::read_dir(&self.directory).into_iter().flatten().flatten().any(|e| is_source(&e.file_name()));
+        let any = fs::read_dir(&self.directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|e| is_source(&e.file_name()));
         if any { Ok(()) } else { Err(Error::NoProgram { directory: self.directory.clone() }) }
     }
 }
@@ -256,8 +266,8 @@ fn needs(executable: &Path, cgo: bool) -> Result<Needs, Error> {
     if cgo {
         return Ok(Needs::ALL);
     }
-    let bytes =
-        fs::read(executable).map_err(|source| Error::Unreadable { path: executable.to_owned(), source })?;
+    let bytes = fs::read(executable)
+        .map_err(|source| Error::Unreadable { path: executable.to_owned(), source })?;
     let has = |name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
     Ok(Needs {
         certificates: has(b"crypto/x509.loadSystemRoots\0"),

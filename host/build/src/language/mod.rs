@@ -4,10 +4,11 @@
 //! To add a language, implement [`Language`] and put it into [`LANGUAGES`].
 
 mod error;
+mod finished;
 mod go;
 mod planned;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -67,6 +68,7 @@ pub const LANGUAGES: &[&dyn Language] = &[
     &planned::OCAML,
     &planned::CPP,
     &planned::C,
+    &finished::Finished,
 ];
 
 /// The language with this name.
@@ -82,8 +84,12 @@ pub fn by_name(name: &str) -> Result<&'static dyn Language, Error> {
 /// The language of the sources at `path`: first by the files that mark a project, then by the
 /// extensions of the files that lie there.
 pub fn detect(path: &Path) -> Result<&'static dyn Language, Error> {
-    let metadata = fs::metadata(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    let metadata =
+        fs::metadata(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     if metadata.is_file() {
+        if finished::is_executable(path) {
+            return Ok(&finished::Finished);
+        }
         return LANGUAGES
             .iter()
             .copied()
@@ -96,10 +102,16 @@ pub fn detect(path: &Path) -> Result<&'static dyn Language, Error> {
         .map(|entry| entry.path())
         .filter(|file| file.is_file())
         .collect();
-    let marked = |language: &dyn Language| language.marker_files().iter().any(|name| path.join(name).is_file());
+    let marked = |language: &dyn Language| {
+        language.marker_files().iter().any(|name| path.join(name).is_file())
+    };
     let by_marker = LANGUAGES.iter().copied().find(|language| marked(*language));
-    let by_extension =
-        || LANGUAGES.iter().copied().find(|language| files.iter().any(|file| has_extension(file, *language)));
+    let by_extension = || {
+        LANGUAGES
+            .iter()
+            .copied()
+            .find(|language| files.iter().any(|file| has_extension(file, *language)))
+    };
     by_marker.or_else(by_extension).ok_or_else(|| Error::NoProgram { directory: path.to_owned() })
 }
 
@@ -107,6 +119,14 @@ fn has_extension(path: &Path, language: &dyn Language) -> bool {
     path.extension()
         .and_then(|extension| extension.to_str())
         .is_some_and(|extension| language.extensions().contains(&extension))
+}
+
+/// A name that is safe as one part of a path, and that shells need not quote.
+fn file_name(name: &OsStr) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let name: String =
+        name.to_string_lossy().chars().map(|c| if plain(c) { c } else { '_' }).collect();
+    if name.trim_matches('.').is_empty() { "program".to_owned() } else { name }
 }
 
 #[cfg(test)]
@@ -135,6 +155,21 @@ mod tests {
         let error = detected(&["README.md"]).unwrap_err();
         assert!(matches!(error, Error::NoProgram { .. }));
         assert!(error.advice().unwrap().contains("go.mod"));
+    }
+
+    #[test]
+    fn a_finished_program_is_taken_as_it_is() {
+        let own = std::env::current_exe().unwrap();
+        let language = detect(&own).unwrap();
+        assert_eq!(language.name(), "binary");
+        let source = Source { path: &own, flags: &[], scratch: Path::new("/"), debug: false };
+        assert_eq!(language.build(&source).unwrap().executable, own);
+    }
+
+    #[test]
+    fn names_are_plain() {
+        assert_eq!(file_name(OsStr::new("a b/c")), "a_b_c");
+        assert_eq!(file_name(OsStr::new("..")), "program");
     }
 
     #[test]

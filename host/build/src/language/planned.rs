@@ -21,8 +21,12 @@ pub(super) const PYTHON: Planned = Planned {
     extensions: &["py"],
 };
 
-pub(super) const NODE: Planned =
-    Planned { name: "node", title: "Node.js", marker_files: &["package.json"], extensions: &["js", "mjs", "cjs", "ts"] };
+pub(super) const NODE: Planned = Planned {
+    name: "node",
+    title: "Node.js",
+    marker_files: &["package.json"],
+    extensions: &["js", "mjs", "cjs", "ts"],
+};
 
 pub(super) const JAVA: Planned = Planned {
     name: "java",
@@ -34,14 +38,26 @@ pub(super) const JAVA: Planned = Planned {
 pub(super) const RUST: Planned =
     Planned { name: "rust", title: "Rust", marker_files: &["Cargo.toml"], extensions: &["rs"] };
 
-pub(super) const OCAML: Planned =
-    Planned { name: "ocaml", title: "OCaml", marker_files: &["dune-project", "dune"], extensions: &["ml"] };
+pub(super) const OCAML: Planned = Planned {
+    name: "ocaml",
+    title: "OCaml",
+    marker_files: &["dune-project", "dune"],
+    extensions: &["ml"],
+};
 
-pub(super) const CPP: Planned =
-    Planned { name: "cpp", title: "C++", marker_files: &[], extensions: &["cc", "cpp", "cxx", "C"] };
+pub(super) const CPP: Planned = Planned {
+    name: "cpp",
+    title: "C++",
+    marker_files: &[],
+    extensions: &["cc", "cpp", "cxx", "C"],
+};
 
-pub(super) const C: Planned =
-    Planned { name: "c", title: "C", marker_files: &["CMakeLists.txt", "configure", "meson.build"], extensions: &["c"] };
+pub(super) const C: Planned = Planned {
+    name: "c",
+    title: "C",
+    marker_files: &["CMakeLists.txt", "configure", "meson.build"],
+    extensions: &["c"],
+};
 
 impl Planned {
     /// The file by which the language was recognised.
@@ -50,7 +66,9 @@ impl Planned {
         if let Some(marker) = marker {
             return (*marker).to_owned();
         }
-        let file = |path: &std::path::Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let file = |path: &std::path::Path| {
+            path.file_name().map(|name| name.to_string_lossy().into_owned())
+        };
         let first = fs::read_dir(source.path)
             .into_iter()
             .flatten()

@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The `builder` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use bhojpur_cli::project::{Builder, execute};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    execute(&Builder::parse()).unwrap_or_else(|failure| failure.report("builder"))
+}

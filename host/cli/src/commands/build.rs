@@ -20,8 +20,8 @@ pub fn execute(build: &Build) -> Result<PathBuf, Failure> {
     let start = Instant::now();
     let mut printer = Printer::new(build.quiet);
     check_output(&build.output)?;
-    let scratch =
-        tempfile::tempdir().map_err(|error| Failure::new(format!("cannot make a temporary directory: {error}")))?;
+    let scratch = tempfile::tempdir()
+        .map_err(|error| Failure::new(format!("cannot make a temporary directory: {error}")))?;
     let language = match &build.language {
         Some(name) => language::by_name(name)?,
         None => language::detect(&build.directory)?,
@@ -68,7 +68,10 @@ pub(super) fn include(assembly: &mut Assembly, includes: &[Pair]) -> Result<(), 
 pub(super) fn check_output(output: &Path) -> Result<(), Failure> {
     if output.is_dir() {
         return Err(Failure::new(format!("cannot write {}: it is a directory", output.display()))
-            .advise(format!("name a file, for example -o {}", output.join("kernel.elf").display())));
+            .advise(format!(
+                "name a file, for example -o {}",
+                output.join("kernel.elf").display()
+            )));
     }
     let parent = match output.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -77,11 +80,21 @@ pub(super) fn check_output(output: &Path) -> Result<(), Failure> {
     if parent.is_dir() {
         return Ok(());
     }
-    Err(Failure::new(format!("cannot write {}: the directory {} does not exist", output.display(), parent.display()))
-        .advise(format!("make it first: mkdir -p {}", parent.display())))
+    Err(Failure::new(format!(
+        "cannot write {}: the directory {} does not exist",
+        output.display(),
+        parent.display()
+    ))
+    .advise(format!("make it first: mkdir -p {}", parent.display())))
 }
 
-fn summary(build: &Build, program: &Program, assembly: &Assembly, sizes: Sizes, start: Instant) -> String {
+fn summary(
+    build: &Build,
+    program: &Program,
+    assembly: &Assembly,
+    sizes: Sizes,
+    start: Instant,
+) -> String {
     let size = |path: &Path| Size(fs::metadata(path).map_or(0, |metadata| metadata.len()));
     let libraries = match assembly.libraries.len() {
         0 => String::new(),

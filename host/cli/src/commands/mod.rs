@@ -24,7 +24,12 @@ pub fn execute(kernel: Kernel) -> Result<ExitCode, Failure> {
         Command::Test(arguments) => test::execute(&arguments),
         Command::Version => version::execute().map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Kernel::command(), "kernel", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Kernel::command(),
+                "kernel",
+                &mut std::io::stdout(),
+            );
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -28,20 +28,28 @@ pub fn execute(arguments: &Pack) -> Result<(), Failure> {
         return Err(Failure::new(format!("{} is packed already", arguments.kernel.display()))
             .advise("give the ELF that `kernel build` made"));
     }
-    let read = |error: &dyn std::fmt::Display| Failure::new(format!("cannot read {}: {error}", arguments.kernel.display()));
+    let read = |error: &dyn std::fmt::Display| {
+        Failure::new(format!("cannot read {}: {error}", arguments.kernel.display()))
+    };
     let file = File::open(&arguments.kernel).map_err(|error| read(&error))?;
     let kernel = Kernel::new(file).map_err(|error| read(&error))?;
     let name = arguments.output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let options = Options {
         loaders: Loaders { bios: BIOS_LOADER, uefi: UEFI_LOADER },
         command_line: "",
-        appliance: Appliance { name: &name, cpus: 1, memory: u32::try_from(inside.usual_memory.as_mebibytes()).unwrap_or(u32::MAX) },
+        appliance: Appliance {
+            name: &name,
+            cpus: 1,
+            memory: u32::try_from(inside.usual_memory.as_mebibytes()).unwrap_or(u32::MAX),
+        },
     };
     printer.step(format!("writing {}", arguments.output.display()));
     pack::write_file(&arguments.output, format, kernel, &options).map_err(|error| {
         let failure = Failure::new(format!("cannot write {}: {error}", arguments.output.display()));
         match &error {
-            pack::Error::Io(source) => write_advice(source).into_iter().fold(failure, Failure::advise),
+            pack::Error::Io(source) => {
+                write_advice(source).into_iter().fold(failure, Failure::advise)
+            }
             _ => failure,
         }
     })?;
@@ -60,7 +68,10 @@ pub fn execute(arguments: &Pack) -> Result<(), Failure> {
 fn format(arguments: &Pack) -> Result<Format, Failure> {
     arguments.format.or_else(|| Format::of_path(&arguments.output)).ok_or_else(|| {
         let known = Format::ALL.map(Format::name).join(", ");
-        Failure::new(format!("the name {} does not say which format it has", arguments.output.display()))
-            .advise(format!("use one of these as the extension or with --format: {known}"))
+        Failure::new(format!(
+            "the name {} does not say which format it has",
+            arguments.output.display()
+        ))
+        .advise(format!("use one of these as the extension or with --format: {known}"))
     })
 }

@@ -30,10 +30,9 @@ fn prepare(run: &Run) -> Result<(Qemu, Image, Machine), Failure> {
     for forward in &run.ports {
         forward.check_free()?;
     }
-    let (accelerator, reason) = run
-        .accel
-        .resolve()
-        .map_err(|why| Failure::new(format!("KVM cannot be used: {why}")).advise("leave --accel away, or say tcg"))?;
+    let (accelerator, reason) = run.accel.resolve().map_err(|why| {
+        Failure::new(format!("KVM cannot be used: {why}")).advise("leave --accel away, or say tcg")
+    })?;
     if let Some(reason) = reason {
         note(&format!("{reason}; the guest is emulated"));
     }
@@ -51,13 +50,18 @@ fn prepare(run: &Run) -> Result<(Qemu, Image, Machine), Failure> {
 }
 
 fn start(run: &Run) -> Result<u8, Failure> {
-    let (qemu, image, mut machine) = prepare(run).map_err(|failure| failure.with_status(status::NOT_STARTED))?;
-    let scratch = tempfile::tempdir()
-        .map_err(|error| Failure::new(format!("cannot make a temporary directory: {error}")).with_status(status::NOT_STARTED))?;
+    let (qemu, image, mut machine) =
+        prepare(run).map_err(|failure| failure.with_status(status::NOT_STARTED))?;
+    let scratch = tempfile::tempdir().map_err(|error| {
+        Failure::new(format!("cannot make a temporary directory: {error}"))
+            .with_status(status::NOT_STARTED)
+    })?;
     if let Some(record) = overrides(run, &image)? {
         let path = scratch.path().join("config");
-        fs::write(&path, record)
-            .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())).with_status(status::NOT_STARTED))?;
+        fs::write(&path, record).map_err(|error| {
+            Failure::new(format!("cannot write {}: {error}", path.display()))
+                .with_status(status::NOT_STARTED)
+        })?;
         machine.configuration = Some(path);
     }
     if run.verbose {
@@ -66,9 +70,12 @@ fn start(run: &Run) -> Result<u8, Failure> {
     if run.gdb {
         note(&format!("waiting; in another terminal: {}", gdb_command(run)));
     }
-    let options = Options { output: Box::new(std::io::stdout()), input: true, timeout: run.timeout };
+    let options =
+        Options { output: Box::new(std::io::stdout()), input: true, timeout: run.timeout };
     let symbols = Symbols::of(&run.image);
-    let outcome = bhojpur_monitor::run(&qemu, &machine, options, &mut |event| tell(&event, run.verbose, &symbols))?;
+    let outcome = bhojpur_monitor::run(&qemu, &machine, options, &mut |event| {
+        tell(&event, run.verbose, &symbols)
+    })?;
     conclude(outcome, run, &image)
 }
 
@@ -95,9 +102,11 @@ fn overrides(run: &Run, image: &Image) -> Result<Option<Vec<u8>>, Failure> {
         if run.env.is_empty() && run.args.is_empty() {
             return Ok(None);
         }
-        return Err(Failure::new("the environment and arguments of an ISO or disk image cannot be changed")
-            .advise("give them to `kernel build`, or run the ELF")
-            .with_status(status::NOT_STARTED));
+        return Err(Failure::new(
+            "the environment and arguments of an ISO or disk image cannot be changed",
+        )
+        .advise("give them to `kernel build`, or run the ELF")
+        .with_status(status::NOT_STARTED));
     };
     set_env(&mut config, &run.env);
     if !run.args.is_empty() {
@@ -107,10 +116,10 @@ fn overrides(run: &Run, image: &Image) -> Result<Option<Vec<u8>>, Failure> {
     if run.verbose {
         config.log_level = Some(Level::Debug);
     }
-    config
-        .encode()
-        .map(Some)
-        .map_err(|error| Failure::new(format!("the configuration cannot be changed: {error}")).with_status(status::NOT_STARTED))
+    config.encode().map(Some).map_err(|error| {
+        Failure::new(format!("the configuration cannot be changed: {error}"))
+            .with_status(status::NOT_STARTED)
+    })
 }
 
 /// Sets `NAME=VALUE` words.
@@ -121,7 +130,11 @@ pub(super) fn set_env(config: &mut OwnedConfig, variables: &[String]) {
 }
 
 fn gdb_command(run: &Run) -> String {
-    format!("gdb {} -ex 'target remote 127.0.0.1:{}' -ex continue", run.image.display(), run.gdb_port)
+    format!(
+        "gdb {} -ex 'target remote 127.0.0.1:{}' -ex continue",
+        run.image.display(),
+        run.gdb_port
+    )
 }
 
 /// The command line as a shell would take it.
@@ -130,7 +143,11 @@ fn shown(qemu: &Qemu, machine: &Machine) -> String {
     let quoted = words.iter().map(|word| {
         let word = word.to_string_lossy();
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_=,./:+@%".contains(c);
-        if !word.is_empty() && word.chars().all(plain) { word.into_owned() } else { format!("'{word}'") }
+        if !word.is_empty() && word.chars().all(plain) {
+            word.into_owned()
+        } else {
+            format!("'{word}'")
+        }
     });
     format!("{} {}", qemu.path.display(), quoted.collect::<Vec<_>>().join(" "))
 }
@@ -146,8 +163,12 @@ pub(super) fn tell(event: &Event, verbose: bool, symbols: &Symbols) {
         }
         Event::Fatal(text) => note(text),
         Event::Log { level: Level::Error, text, .. } if !verbose => note(text),
-        Event::Log { time_ns, level, text } if verbose => note(&format!("{} {level:5} {text}", stamp(*time_ns))),
-        Event::Boot { time_ns, stage } if verbose => note(&format!("{} boot  {stage}", stamp(*time_ns))),
+        Event::Log { time_ns, level, text } if verbose => {
+            note(&format!("{} {level:5} {text}", stamp(*time_ns)))
+        }
+        Event::Boot { time_ns, stage } if verbose => {
+            note(&format!("{} boot  {stage}", stamp(*time_ns)))
+        }
         Event::Other(text) if verbose => note(text),
         Event::Exit(_) | Event::Log { .. } | Event::Boot { .. } | Event::Other(_) => {}
     }
@@ -157,7 +178,7 @@ fn stamp(time_ns: u64) -> String {
     format!("[{:5}.{:06}]", time_ns / 1_000_000_000, time_ns / 1000 % 1_000_000)
 }
 
-pub(super) fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     // One write a message; nobody reads it when it fails.
     let _ = std::io::stderr().write_all(format!("kernel: {text}\n").as_bytes());
 }
@@ -165,21 +186,29 @@ pub(super) fn note(text: &str) {
 fn conclude(outcome: Outcome, run: &Run, image: &Image) -> Result<u8, Failure> {
     match outcome {
         Outcome::Exited(exit) => Ok(exit.code()),
-        Outcome::Stopped(signal) => Ok(u8::try_from(signal).map_or(status::FAILED, |signal| 128 + signal)),
+        Outcome::Stopped(signal) => {
+            Ok(u8::try_from(signal).map_or(status::FAILED, |signal| 128 + signal))
+        }
         // As a program that writes to a closed pipe: SIGPIPE.
         Outcome::OutputClosed => Ok(128 + 13),
         Outcome::Panicked => Ok(status::PANICKED),
         Outcome::TimedOut => {
             let limit = run.timeout.map(printer::duration).unwrap_or_default();
-            Err(Failure::new(format!("the guest was stopped after {limit}")).with_status(status::TIMED_OUT))
+            Err(Failure::new(format!("the guest was stopped after {limit}"))
+                .with_status(status::TIMED_OUT))
         }
-        Outcome::Lost { status: qemu, messages, tail } => Err(lost(&qemu, &messages, &tail, run, image)),
+        Outcome::Lost { status: qemu, messages, tail } => {
+            Err(lost(&qemu, &messages, &tail, run, image))
+        }
     }
 }
 
 fn lost(qemu: &str, messages: &str, tail: &[String], run: &Run, image: &Image) -> Failure {
     let mut text = format!("the guest ended without an exit status (QEMU: {qemu})");
-    for (title, lines) in [("QEMU said", messages.to_owned()), ("the last lines of the kernel's log", tail.join("\n"))] {
+    for (title, lines) in [
+        ("QEMU said", messages.to_owned()),
+        ("the last lines of the kernel's log", tail.join("\n")),
+    ] {
         if !lines.is_empty() {
             text.push_str(&format!("\n{title}:\n  {}", lines.replace('\n', "\n  ")));
         }

@@ -37,7 +37,8 @@ pub fn execute(test: &Test) -> Result<ExitCode, Failure> {
         .map_err(|error| Failure::new(format!("the current directory cannot be found: {error}")))?;
     let packages = Go::packages(&directory, &test.packages, &flags.build)?;
     if packages.is_empty() {
-        return Err(Failure::new("no packages to test").advise("name packages as for `go test`, for example ./..."));
+        return Err(Failure::new("no packages to test")
+            .advise("name packages as for `go test`, for example ./..."));
     }
     let goroot = Go::root()?;
     let runner = Runner { test, flags: &flags, qemu, accelerator, directory, goroot };
@@ -80,7 +81,9 @@ impl Runner<'_> {
                 match built? {
                     Built::NoTests => report.no_tests(package),
                     Built::Broken(output) => report.broken(package, &output),
-                    Built::Image { file, memory } => self.run(package, file.path(), memory, &mut report)?,
+                    Built::Image { file, memory } => {
+                        self.run(package, file.path(), memory, &mut report)?
+                    }
                 }
             }
             Ok::<(), Failure>(())
@@ -109,7 +112,12 @@ impl Runner<'_> {
     }
 
     /// The test program with the package's directory at the same path as here.
-    fn assemble(&self, package: &Package, executable: &Path, name: &str) -> Result<Assembly, Failure> {
+    fn assemble(
+        &self,
+        package: &Package,
+        executable: &Path,
+        name: &str,
+    ) -> Result<Assembly, Failure> {
         let mut assembly = Assembly::new(executable, &format!("{name}.test"), Needs::ALL)?;
         for directory in self.directories(package) {
             assembly.include(&directory, &directory.to_string_lossy())?;
@@ -138,8 +146,14 @@ impl Runner<'_> {
             .find(|directory| directory.join("go.mod").is_file())
             .unwrap_or(&package.directory)
             .to_owned();
-        let above = package.directory.ancestors().skip(1).take_while(|directory| directory.starts_with(&root));
-        let testdata = above.map(|directory| directory.join("testdata")).filter(|directory| directory.is_dir());
+        let above = package
+            .directory
+            .ancestors()
+            .skip(1)
+            .take_while(|directory| directory.starts_with(&root));
+        let testdata = above
+            .map(|directory| directory.join("testdata"))
+            .filter(|directory| directory.is_dir());
         std::iter::once(package.directory.clone()).chain(testdata).collect()
     }
 
@@ -155,7 +169,13 @@ impl Runner<'_> {
         Ok(())
     }
 
-    fn run(&self, package: &Package, image: &Path, memory: Size, report: &mut Report) -> Result<(), Failure> {
+    fn run(
+        &self,
+        package: &Package,
+        image: &Path,
+        memory: Size,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
         let machine = Machine {
             boot: Boot::Kernel(image.to_owned()),
             memory,
@@ -167,8 +187,11 @@ impl Runner<'_> {
             extra: Vec::<OsString>::new(),
         };
         let capture = Capture::new(self.flags.verbose);
-        let options =
-            Options { output: Box::new(capture.clone()), input: false, timeout: Some(self.flags.host_timeout()) };
+        let options = Options {
+            output: Box::new(capture.clone()),
+            input: false,
+            timeout: Some(self.flags.host_timeout()),
+        };
         let start = Instant::now();
         let symbols = super::symbols::Symbols::of(image);
         let outcome = bhojpur_monitor::run(&self.qemu, &machine, options, &mut |event| {

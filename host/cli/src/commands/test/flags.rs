@@ -6,9 +6,28 @@ use std::time::Duration;
 
 /// Flags of the test program that take a value (`go help testflag`).
 const WITH_VALUE: &[&str] = &[
-    "bench", "benchtime", "blockprofile", "blockprofilerate", "count", "cpu", "cpuprofile", "fuzz", "fuzztime",
-    "fuzzminimizetime", "list", "memprofile", "memprofilerate", "mutexprofile", "mutexprofilefraction", "outputdir",
-    "parallel", "run", "shuffle", "skip", "timeout", "trace",
+    "bench",
+    "benchtime",
+    "blockprofile",
+    "blockprofilerate",
+    "count",
+    "cpu",
+    "cpuprofile",
+    "fuzz",
+    "fuzztime",
+    "fuzzminimizetime",
+    "list",
+    "memprofile",
+    "memprofilerate",
+    "mutexprofile",
+    "mutexprofilefraction",
+    "outputdir",
+    "parallel",
+    "run",
+    "shuffle",
+    "skip",
+    "timeout",
+    "trace",
 ];
 
 /// Flags of the test program that are on or off.
@@ -16,8 +35,23 @@ const SWITCHES: &[&str] = &["benchmem", "failfast", "fullpath", "short", "v"];
 
 /// Flags of the build that take a value (`go help build`).
 const BUILD_WITH_VALUE: &[&str] = &[
-    "asmflags", "buildmode", "compiler", "gccgoflags", "gcflags", "installsuffix", "ldflags", "mod", "modfile", "overlay",
-    "p", "pgo", "pkgdir", "tags", "toolexec", "covermode", "coverpkg",
+    "asmflags",
+    "buildmode",
+    "compiler",
+    "gccgoflags",
+    "gcflags",
+    "installsuffix",
+    "ldflags",
+    "mod",
+    "modfile",
+    "overlay",
+    "p",
+    "pgo",
+    "pkgdir",
+    "tags",
+    "toolexec",
+    "covermode",
+    "coverpkg",
 ];
 
 /// `go test` gives up on a test program after this time.
@@ -44,7 +78,10 @@ impl Flags {
         while let Some(word) = words.next() {
             let text = word.to_str().unwrap_or_default();
             let Some(flag) = text.strip_prefix('-') else {
-                return Err(format!("{} is not a flag of `go test`; packages go before the --", word.display()));
+                return Err(format!(
+                    "{} is not a flag of `go test`; packages go before the --",
+                    word.display()
+                ));
             };
             let flag = flag.strip_prefix('-').unwrap_or(flag);
             if flag == "args" {
@@ -58,7 +95,8 @@ impl Flags {
             let name = name.strip_prefix("test.").unwrap_or(name);
             let takes_value = WITH_VALUE.contains(&name) || BUILD_WITH_VALUE.contains(&name);
             if takes_value && value.is_none() {
-                value = Some(words.next().cloned().ok_or_else(|| format!("-{name} needs a value"))?);
+                value =
+                    Some(words.next().cloned().ok_or_else(|| format!("-{name} needs a value"))?);
             }
             if WITH_VALUE.contains(&name) || SWITCHES.contains(&name) {
                 flags.test_flag(name, value.as_deref())?;
@@ -76,7 +114,8 @@ impl Flags {
             "bench" => self.verbose = true,
             "timeout" => {
                 let text = text.unwrap_or_default();
-                let timeout = duration(text).ok_or_else(|| format!("-timeout: {text:?} is not a duration"))?;
+                let timeout = duration(text)
+                    .ok_or_else(|| format!("-timeout: {text:?} is not a duration"))?;
                 self.timeout = Some(timeout);
             }
             _ => {}
@@ -151,16 +190,33 @@ mod tests {
 
     #[test]
     fn flags_go_where_go_test_sends_them() {
-        let flags = parse(&["-run", "A|B", "-v", "-tags", "x", "--count=2", "-short", "-race", "-args", "-v=3"]);
+        let flags = parse(&[
+            "-run",
+            "A|B",
+            "-v",
+            "-tags",
+            "x",
+            "--count=2",
+            "-short",
+            "-race",
+            "-args",
+            "-v=3",
+        ]);
         assert_eq!(flags.build, ["-tags=x", "-race"]);
         let program = flags.program();
-        assert_eq!(program[2..], ["-test.run=A|B", "-test.v", "-test.count=2", "-test.short", "-v=3"]);
+        assert_eq!(
+            program[2..],
+            ["-test.run=A|B", "-test.v", "-test.count=2", "-test.short", "-v=3"]
+        );
         assert!(flags.verbose);
     }
 
     #[test]
     fn the_timeout_bounds_the_machine_too() {
-        assert_eq!(parse(&["-timeout", "1m30s"]).host_timeout(), Duration::from_secs(90) + MACHINE_TIME);
+        assert_eq!(
+            parse(&["-timeout", "1m30s"]).host_timeout(),
+            Duration::from_secs(90) + MACHINE_TIME
+        );
         assert!(parse(&["-timeout=0"]).host_timeout() > Duration::from_secs(1 << 20));
         assert_eq!(parse(&[]).program()[1], "-test.timeout=600s");
     }

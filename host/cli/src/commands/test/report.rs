@@ -64,11 +64,21 @@ impl Report {
         print(&format!("FAIL\t{} [build failed]\n", package.import_path));
     }
 
-    pub(super) fn ran(&mut self, package: &Package, outcome: &Outcome, output: &[u8], time: Duration) {
+    pub(super) fn ran(
+        &mut self,
+        package: &Package,
+        outcome: &Outcome,
+        output: &[u8],
+        time: Duration,
+    ) {
         let (path, seconds) = (&package.import_path, time.as_secs_f64());
         if *outcome == Outcome::Exited(Exit::Status(0)) {
             // "PASS" alone says no more than the line that follows.
-            let note = if output.windows(16).any(|window| window == b"no tests to run\n") { " [no tests to run]" } else { "" };
+            let note = if output.windows(16).any(|window| window == b"no tests to run\n") {
+                " [no tests to run]"
+            } else {
+                ""
+            };
             print(&format!("ok  \t{path}\t{seconds:.3}s{note}\n"));
             return;
         }
@@ -84,7 +94,10 @@ impl Report {
             Outcome::TimedOut => print("*** Test killed: ran too long\n"),
             Outcome::Stopped(_) | Outcome::OutputClosed => print("stopped\n"),
             Outcome::Lost { status, messages, tail } => {
-                print(&format!("the guest ended without an exit status ({status}) {messages}\n{}\n", tail.join("\n")));
+                print(&format!(
+                    "the guest ended without an exit status ({status}) {messages}\n{}\n",
+                    tail.join("\n")
+                ));
             }
         }
         print(&format!("FAIL\t{path}\t{seconds:.3}s\n"));
