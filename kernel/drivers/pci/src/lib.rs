@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "hosted"))]
 extern crate std;
 
 mod access;
@@ -18,6 +18,8 @@ mod assign;
 mod bar;
 mod enumerate;
 mod function;
+#[cfg(any(test, feature = "hosted"))]
+pub mod hosted;
 mod msi;
 mod register;
 #[cfg(test)]

@@ -343,3 +343,79 @@ impl<R: Registers> InterruptHandler for LineHandler<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{PciTransport, device_type};
+    use crate::spec::status;
+    use crate::{Device, DeviceType, Error, probe_pci};
+    use kdevice::hosted::{self, MSI_ADDRESS, add_mmio, mmio_load, mmio_store};
+    use kdrv_pci::hosted::{FakeConfig, FakeFunction};
+    use kdrv_pci::{ConfigAccess, Function};
+    use std::sync::Arc;
+
+    fn function(fake: FakeFunction) -> Function {
+        let config = Arc::new(FakeConfig::new());
+        let address = config.add(0, 3, 0, fake);
+        Function::new(config as Arc<dyn ConfigAccess>, address).unwrap()
+    }
+
+    /// Capabilities as QEMU lays them out: all in one window, at `base`.
+    fn modern(base: u64, device: u16, common: u32) -> FakeFunction {
+        let structure = |kind: u32, offset: u32, len: u32| [kind << 24 | 0x14_0009, 4, offset, len];
+        let mut fake = FakeFunction::new(0x1af4, device)
+            .bar(1, base + 0x4000, 0x1000)
+            .bar(4, base | 0b1100, 0x4000)
+            .capability(0x40, &structure(1, common, 0x1000))
+            .capability(0x50, &structure(3, 0x1001, 1))
+            .capability(0x60, &structure(4, 0x2000, 0x1000))
+            .capability(0x70, &structure(2, 0x3000, 0x1000))
+            .capability(0x98, &[0x0001_0011, 1, 0x801]);
+        fake.words[0x80 / 4] = 4;
+        fake.writable[0x98 / 4] = 0xc000 << 16;
+        fake
+    }
+
+    #[test]
+    fn an_entropy_source_comes_up_with_messages() {
+        const BASE: u64 = 0xf200_0000;
+        hosted::start();
+        add_mmio(BASE, 0x5000);
+        // Plain memory: both halves of the features read 1, VERSION_1 and
+        // another; one queue of 8.
+        mmio_store(BASE + 4, 1u32);
+        mmio_store(BASE + 0x12, 1u16);
+        mmio_store(BASE + 0x18, 8u16);
+        mmio_store(BASE + 0x1e, 3u16);
+        let function = function(modern(BASE, 0x1044, 0));
+        let Ok(Some(Device::Entropy(_rng))) = probe_pci(&function, None) else { panic!() };
+        assert_eq!(mmio_load::<u8>(BASE + 0x14), 0xf & !status::FAILED);
+        assert_eq!(mmio_load::<u16>(BASE + 0x1a), 1, "the queue has vector 1");
+        assert_eq!(mmio_load::<u16>(BASE + 0x1c), 1);
+        assert_ne!(mmio_load::<u64>(BASE + 0x20), 0);
+        let entry: [u32; 4] = core::array::from_fn(|i| mmio_load(BASE + 0x4010 + 4 * i as u64));
+        assert_eq!((u64::from(entry[0]), entry[1], entry[3]), (MSI_ADDRESS, 0, 0));
+        hosted::raise_msi(entry[2]);
+        assert_eq!(function.read16(0x9a) & 0xc000, 0x8000);
+        assert_eq!(function.read16(4) & 0b110, 0b110, "memory and bus master");
+        // Queue 0 was notified at its offset, 3 times the multiplier of 4.
+        assert_eq!(mmio_load::<u16>(BASE + 0x3000 + 12), 0);
+    }
+
+    #[test]
+    fn devices_that_cannot_be_driven_are_refused() {
+        const BASE: u64 = 0xf300_0000;
+        hosted::start();
+        add_mmio(BASE, 0x5000);
+        let probe = |fake| PciTransport::probe(&function(fake), None).map(|t| t.is_some());
+        assert_eq!(probe(FakeFunction::new(0x8086, 0x1044)), Ok(false));
+        assert_eq!(probe(FakeFunction::new(0x1af4, 0x1110)), Ok(false), "ivshmem");
+        assert_eq!(probe(FakeFunction::new(0x1af4, 0x1044)), Err(Error::NotVirtio));
+        assert_eq!(probe(modern(BASE, 0x1044, 0x2)), Err(Error::Device), "not aligned");
+        assert_eq!(probe(modern(BASE, 0x1044, 0x3ffc)), Err(Error::Device), "too long");
+        assert_eq!(probe(modern(BASE, 0x1044, 0)), Ok(true));
+        let mut transitional = FakeFunction::new(0x1af4, 0x1000);
+        transitional.words[0x2c / 4] = 1 << 16 | 0x1af4;
+        assert_eq!(device_type(&function(transitional)), Some(DeviceType::Network));
+    }
+}

@@ -1,21 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A platform for tests on the host: no devices, messages that are counted.
+//! A platform for tests on the host: windows without behaviour, interrupts
+//! that a test raises.
 #![expect(unsafe_code, reason = "implements the platform")]
 
 use crate::{InterruptHandler, InterruptLine, MsiMessage, Platform, Refused, Word, set_platform};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 use kmm::PhysAddr;
 use ksync::SpinLock;
 
+/// A window of plain memory that plays device registers.
+struct Window {
+    address: u64,
+    memory: &'static [AtomicU64],
+}
+
 struct Hosted {
+    windows: SpinLock<Vec<Window>>,
     messages: SpinLock<Vec<Arc<dyn InterruptHandler>>>,
     lines: SpinLock<Vec<(InterruptLine, Arc<dyn InterruptHandler>)>>,
 }
 
-static HOSTED: Hosted =
-    Hosted { messages: SpinLock::new(Vec::new()), lines: SpinLock::new(Vec::new()) };
+static HOSTED: Hosted = Hosted {
+    windows: SpinLock::new(Vec::new()),
+    messages: SpinLock::new(Vec::new()),
+    lines: SpinLock::new(Vec::new()),
+};
 
 /// Address of the messages that the hosted platform gives out.
 pub const MSI_ADDRESS: u64 = 0xfee0_0000;
@@ -27,6 +38,41 @@ const ARENA: u64 = 64 << 20;
 pub fn start() {
     kmm::hosted::start();
     let _ = set_platform(&HOSTED);
+}
+
+/// Makes a window of device memory at `address`, zeroed, that can be mapped
+/// from then on. It has no behaviour: a test looks at what was written.
+pub fn add_mmio(address: u64, len: usize) {
+    let memory: Vec<_> = (0..len.div_ceil(8)).map(|_| AtomicU64::new(0)).collect();
+    HOSTED.windows.lock().push(Window { address, memory: memory.leak() });
+}
+
+fn window(address: u64, len: usize) -> Option<*mut u8> {
+    HOSTED.windows.lock().iter().find_map(|window| {
+        let offset = usize::try_from(address.checked_sub(window.address)?).ok()?;
+        let inside = offset.checked_add(len)? <= window.memory.len() * 8;
+        inside.then(|| window.memory.as_ptr().cast_mut().cast::<u8>().wrapping_add(offset))
+    })
+}
+
+/// Reads a word of a window that [`add_mmio`] made.
+///
+/// # Panics
+/// When there is none at `address`.
+pub fn mmio_load<W: Word>(address: u64) -> W {
+    let at = window(address, size_of::<W>()).expect("a window");
+    // SAFETY: in range; windows are never freed.
+    unsafe { W::read_volatile(at) }
+}
+
+/// Writes a word of a window that [`add_mmio`] made.
+///
+/// # Panics
+/// When there is none at `address`.
+pub fn mmio_store<W: Word>(address: u64, value: W) {
+    let at = window(address, size_of::<W>()).expect("a window");
+    // SAFETY: as in `mmio_load`.
+    unsafe { W::write_volatile(at, value) }
 }
 
 /// Raises the interrupt that `data` of a message stands for.
@@ -53,10 +99,10 @@ pub fn disconnect_line(gsi: u32) {
     drop(gone);
 }
 
-// SAFETY: nothing is mapped.
+// SAFETY: windows are plain memory that is never freed.
 unsafe impl Platform for Hosted {
-    fn map_mmio(&self, _address: PhysAddr, _len: usize) -> Result<*mut u8, Refused> {
-        Err(Refused)
+    fn map_mmio(&self, address: PhysAddr, len: usize) -> Result<*mut u8, Refused> {
+        window(address.as_u64(), len).ok_or(Refused)
     }
     fn port_read8(&self, _port: u16) -> u8 {
         u8::MAX
