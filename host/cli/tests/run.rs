@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `kernel run` with guests of a few instructions: statuses, output, signals, packs.
+
+mod support;
+
+use std::io::Read;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{End, Lab, errors, tiny_image};
+
+#[test]
+fn the_output_is_the_programs_alone_and_so_is_the_status() {
+    let lab = Lab::new();
+    for (control, status) in [("@exit 0\n", 0), ("@exit 7\n", 7), ("@exit 255\n", 255), ("@exit 139 signal 11\n", 139)] {
+        tiny_image(&lab.path().join("k.elf"), "hello\n", control, End::PowerOff);
+        let output = lab.kernel(&["run", "--accel", "tcg", "k.elf"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{}", errors(&output));
+        assert_eq!(output.stdout, b"hello\n");
+        assert!(errors(&output).is_empty(), "{}", errors(&output));
+    }
+}
+
+#[test]
+fn verbose_shows_the_log_and_the_command_line_on_standard_error() {
+    let lab = Lab::new();
+    tiny_image(&lab.path().join("k.elf"), "out\n", "@boot 5 kernel\n@log 1500000 info found it\n@exit 0\n", End::PowerOff);
+    let output = lab.kernel(&["run", "--accel", "tcg", "--verbose", "k.elf"]).output().unwrap();
+    assert_eq!(output.stdout, b"out\n");
+    for word in ["-M microvm", "boot  kernel", "[    0.001500] info  found it"] {
+        assert!(errors(&output).contains(word), "{word}: {}", errors(&output));
+    }
+}
+
+#[test]
+fn reports_of_faults_reach_standard_error() {
+    let lab = Lab::new();
+    let control = "@fatal SIGSEGV at 0x10\n@exit 139 signal 11\n";
+    tiny_image(&lab.path().join("k.elf"), "", control, End::PowerOff);
+    let output = lab.kernel(&["run", "--accel", "tcg", "k.elf"]).output().unwrap();
+    assert_eq!(errors(&output), "kernel: SIGSEGV at 0x10\n");
+}
+
+#[test]
+fn a_kernel_panic_has_a_status_of_its_own() {
+    let lab = Lab::new();
+    let control = "@panic 1 no luck\n@frame ffffffff80200150\n@panic-end\n";
+    tiny_image(&lab.path().join("k.elf"), "", control, End::PowerOff);
+    let output = lab.kernel(&["run", "--accel", "tcg", "k.elf"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(127));
+    assert!(errors(&output).contains("kernel panic on CPU 1: no luck\n   0: 0xffffffff80200150"), "{}", errors(&output));
+}
+
+#[test]
+fn a_guest_that_ends_without_a_word_is_an_error_with_the_tail_of_its_log() {
+    let lab = Lab::new();
+    tiny_image(&lab.path().join("k.elf"), "out\n", "@log 10 info last words\n", End::PowerOff);
+    let output = lab.kernel(&["run", "--accel", "tcg", "k.elf"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(126));
+    assert!(errors(&output).contains("without an exit status"), "{}", errors(&output));
+    assert!(errors(&output).contains("last words"), "{}", errors(&output));
+}
+
+#[test]
+fn a_guest_that_does_not_end_is_stopped_in_time() {
+    let lab = Lab::new();
+    tiny_image(&lab.path().join("k.elf"), "out\n", "", End::Hang);
+    let start = Instant::now();
+    let output = lab.kernel(&["run", "--accel", "tcg", "--timeout", "0.7", "k.elf"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(124), "{}", errors(&output));
+    assert_eq!(output.stdout, b"out\n");
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn interrupts_stop_the_guest() {
+    for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let lab = Lab::new();
+        tiny_image(&lab.path().join("k.elf"), "up\n", "", End::Hang);
+        let mut child =
+            lab.kernel(&["run", "--accel", "tcg", "k.elf"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut up = [0; 3];
+        child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+        let kill = std::process::Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+        assert_eq!(wait(&mut child), Some(status), "{signal}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_run() {
+    let lab = Lab::new();
+    tiny_image(&lab.path().join("k.elf"), "a line of some length\n", "", End::Hang);
+    let mut child =
+        lab.kernel(&["run", "--accel", "tcg", "k.elf"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(wait(&mut child), Some(128 + 13));
+}
+
+fn wait(child: &mut Child) -> Option<i32> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    panic!("it did not end");
+}
+
+#[test]
+fn the_same_sources_give_the_same_bytes() {
+    let lab = Lab::new();
+    for directory in ["a", "b"] {
+        lab.file(&format!("{directory}/app/go.mod"), "module app\n\ngo 1.19\n");
+        lab.file(&format!("{directory}/app/main.go"), "package main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println(1) }\n");
+        let output = lab.kernel(&["build", "-o", &format!("{directory}.elf"), &format!("{directory}/app")]).output().unwrap();
+        assert!(output.status.success(), "{}", errors(&output));
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+    let read = |name: &str| std::fs::read(lab.path().join(name)).unwrap();
+    assert!(read("a.elf") == read("b.elf"), "the images differ");
+}
+
+#[test]
+fn targets_of_a_project_run_in_order() {
+    let lab = Lab::new();
+    lab.file(
+        "builderfile.toml",
+        "[targets.first]\ncommands = [\"echo first\"]\n\n[targets.second]\ndependencies = [\"first\"]\n\
+         commands = [\"echo second\", \"echo third\"]\n\n[targets.broken]\ncommands = [\"exit 3\"]\n",
+    );
+    let output = lab.builder(&["second"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "first\nsecond\nthird\n");
+    lab.refuses(&mut lab.builder(&["broken"]), 1, &["\"broken\" failed", "exit 3"]);
+    let list = lab.builder(&["list"]).output().unwrap();
+    let list = String::from_utf8_lossy(&list.stdout);
+    assert!(list.contains("qemu-debug") && list.contains("second"), "{list}");
+}
+
+#[test]
+fn help_and_completions_are_there() {
+    let lab = Lab::new();
+    for command in ["build", "run", "pack", "test"] {
+        let output = lab.kernel(&[command, "--help"]).output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stdout).contains("Examples:"), "{command}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(lab.kernel(&["completions", shell]).output().unwrap().stdout.len() > 1000);
+    }
+    assert!(lab.kernel(&["version"]).output().unwrap().stdout.starts_with(b"kernel "));
+}
