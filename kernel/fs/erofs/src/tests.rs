@@ -2,7 +2,7 @@
 //! Images that mkfs.erofs made, read back and mapped.
 
 use crate::Erofs;
-use kio::{Errno, File, FileKind, SliceSink};
+use kio::{Errno, FileKind, SliceSink};
 use kmm::{FRAME_SIZE, Frame};
 use kvfs::{FileSystem, Inode};
 use std::boxed::Box;

@@ -16,8 +16,21 @@ extern crate std;
 
 mod console;
 mod dev;
+mod format;
 mod line_discipline;
+mod mounts;
+mod node;
+mod proc;
+mod process;
+mod sys;
+mod sysctl;
 mod termios;
+mod view;
 
 pub use console::{Console, ConsoleHost, ConsoleSettings};
 pub use dev::{Devices, RandomSource, populate_dev};
+pub use proc::ProcFs;
+pub use sys::SysFs;
+pub use view::{
+    Cpu, Descriptor, Load, Mapping, Memory, ProcessStatus, ProcessView, SystemView, ThreadStatus,
+};

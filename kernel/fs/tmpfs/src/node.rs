@@ -409,27 +409,27 @@ impl<'a> Pair<'a> {
         Ok(Self { from, to, from_entries, to_entries })
     }
 
-    fn to_entries(&mut self) -> &mut Directory {
+    fn target_entries(&mut self) -> &mut Directory {
         self.to_entries.as_mut().unwrap_or(&mut self.from_entries)
     }
 
     fn exchange(&mut self, name: &[u8], to_name: &[u8]) -> Result<()> {
         let first = self.from_entries.lookup(&self.from.shared, name)?;
         let shared = self.from.shared.clone();
-        let second = self.to_entries().lookup(&shared, to_name)?;
+        let second = self.target_entries().lookup(&shared, to_name)?;
         let shift = i32::from(second.is_directory()) - i32::from(first.is_directory());
         self.from.attributes.add_links(shift);
         self.to.attributes.add_links(-shift);
         self.finish(&[&first, &second]);
         self.from_entries.insert(name, second);
-        self.to_entries().insert(to_name, first);
+        self.target_entries().insert(to_name, first);
         Ok(())
     }
 
     fn replace(&mut self, name: &[u8], to_name: &[u8], flags: RenameFlags) -> Result<()> {
         let moved = self.from_entries.lookup(&self.from.shared, name)?;
         let shared = self.from.shared.clone();
-        let to_entries = self.to_entries();
+        let to_entries = self.target_entries();
         if to_entries.removed {
             return Err(Errno::ENOENT);
         }
@@ -460,7 +460,7 @@ impl<'a> Pair<'a> {
         }
         self.finish(&[&moved]);
         self.from_entries.remove(name);
-        self.to_entries().insert(to_name, moved);
+        self.target_entries().insert(to_name, moved);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 
 use crate::{Limits, Tmpfs};
 use core::time::Duration;
-use kio::{Clock, Errno, File, FileKind, Instant, SliceSink, SliceSource};
+use kio::{Clock, Errno, FileKind, Instant, SliceSink, SliceSource};
 use kvfs::{FileSystem, Inode, OpenFlags, RenameFlags};
 use std::format;
 use std::string::String;

@@ -27,6 +27,8 @@ struct Place {
 pub struct Dentry {
     inode: Arc<dyn Inode>,
     kind: FileKind,
+    /// Entries are not remembered. So it is below a dynamic directory too: its
+    /// dentries hang nowhere, and remembered children would keep them for ever.
     dynamic: bool,
     /// The directory was removed: nothing can be made in it any more. Changed
     /// under the lock of `children`.
@@ -47,7 +49,7 @@ impl Dentry {
     ) -> Arc<Self> {
         Arc::new(Self {
             kind: inode.kind(),
-            dynamic: inode.is_dynamic(),
+            dynamic: inode.is_dynamic() || parent.as_ref().is_some_and(|p| p.dynamic),
             inode,
             dead: AtomicBool::new(false),
             mounts: AtomicUsize::new(0),
