@@ -6,6 +6,8 @@ use kio::{Errno, Result, Sink, Source, UserWords};
 
 /// ioctl_pipe(2), ioctl_tty(2): bytes that can be read now.
 pub(crate) const FIONREAD: u32 = 0x541b;
+/// unix(7) as SIOCOUTQ: bytes that were sent and not yet read.
+pub(crate) const TIOCOUTQ: u32 = 0x5411;
 
 /// Puts all of `bytes`, or fails with `EFAULT`.
 pub(crate) fn put_all(sink: &mut dyn Sink, bytes: &[u8]) -> Result<()> {

@@ -20,6 +20,7 @@ mod pipe;
 mod pollset;
 mod signalfd;
 mod timerfd;
+mod unix;
 
 pub use epoll::{Epoll, EpollFlags, Target, Watchers};
 pub use eventfd::EventFd;
@@ -27,3 +28,4 @@ pub use pipe::{Access, Fifo, FifoOpening, PIPE_BUF, PipeEnd, pipe};
 pub use pollset::PollSet;
 pub use signalfd::{PendingSignals, SignalFd};
 pub use timerfd::{TimerClock, TimerFd, TimerSetting};
+pub use unix::{Credentials, UnixKind, UnixNames, UnixSocket};

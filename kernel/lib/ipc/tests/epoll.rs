@@ -13,6 +13,9 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
+/// Events and data that epoll_wait gave.
+type Reports = Vec<(u32, u64)>;
+
 /// An open file on both sides.
 struct Object {
     host: Option<OwnedFd>,
@@ -62,7 +65,7 @@ impl World {
         Self { objects, host, ours: Arc::new(Epoll::new()) }
     }
 
-    fn wait(&self, max: usize) -> (Vec<(u32, u64)>, Vec<(u32, u64)>) {
+    fn wait(&self, max: usize) -> (Reports, Reports) {
         let mut buffer = [MaybeUninit::<host_epoll::Event>::uninit(); 16];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let (events, _) = host_epoll::wait(&self.host, &mut buffer[..max], Some(&now)).unwrap();

@@ -10,11 +10,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// When, whom, and with which key.
+type Armed = (Instant, Arc<dyn Wake>, u64);
+
 /// Clock and timer service in one.
 #[derive(Default)]
 struct World {
     now: Mutex<(u64, u64)>,
-    armed: Mutex<BTreeMap<u64, (Instant, Arc<dyn Wake>, u64)>>,
+    armed: Mutex<BTreeMap<u64, Armed>>,
     next: Mutex<u64>,
 }
 

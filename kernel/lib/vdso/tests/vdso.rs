@@ -72,7 +72,7 @@ impl Elf<'_> {
         let (buckets, first, bloom, shift) =
             (self.word(table), self.word(table + 4), self.word(table + 8), self.word(table + 12));
         let filter = self.long(table + 16 + 8 * (hash as usize / 64 % bloom));
-        if filter >> (hash % 64) & filter >> (hash >> shift) % 64 & 1 == 0 {
+        if filter >> (hash % 64) & filter >> ((hash >> shift) % 64) & 1 == 0 {
             return None;
         }
         let bucket = table + 16 + 8 * bloom + 4 * (hash as usize % buckets);
