@@ -11,6 +11,7 @@ pub mod loader;
 pub mod medium;
 pub mod ova;
 pub mod pack;
+pub mod pe;
 pub mod qcow2;
 pub mod vdi;
 pub mod vhd;

@@ -6,6 +6,7 @@ use bhojpur_abi::boot::{
     LoaderParameters,
 };
 
+use crate::medium::is_zero;
 use crate::pack::Error;
 
 /// The finished loaders, as [`crate::pe`] makes them from what the compiler puts out.
@@ -20,19 +21,20 @@ pub struct Loaders<'a> {
 /// Fills the record of a loader in.
 pub fn with_parameters(loader: &[u8], parameters: &LoaderParameters<'_>) -> Result<Vec<u8>, Error> {
     let record = parameters.record().ok_or(Error::CommandLine)?;
-    let mut found = loader
-        .windows(LOADER_MAGIC.len())
-        .enumerate()
-        .filter(|(_, window)| **window == LOADER_MAGIC);
-    let at = found.next().map(|(at, _)| at).ok_or(Error::Loader("it has no parameter record"))?;
+    // The compiler may have a second copy of the magic to compare with; only the record itself
+    // is followed by zeros.
+    let is_record = |at: &usize| {
+        loader.get(*at..at + LOADER_RECORD_SIZE).is_some_and(|record| {
+            record.starts_with(&LOADER_MAGIC) && is_zero(&record[LOADER_MAGIC.len()..])
+        })
+    };
+    let mut found = (0..loader.len()).filter(is_record);
+    let at = found.next().ok_or(Error::Loader("it has no parameter record"))?;
     if found.next().is_some() {
         return Err(Error::Loader("it has more than one parameter record"));
     }
     let mut loader = loader.to_vec();
-    loader
-        .get_mut(at..at + LOADER_RECORD_SIZE)
-        .ok_or(Error::Loader("its parameter record is cut short"))?
-        .copy_from_slice(&record);
+    loader[at..at + LOADER_RECORD_SIZE].copy_from_slice(&record);
     Ok(loader)
 }
 
@@ -62,8 +64,8 @@ mod tests {
 
     #[test]
     fn the_record_is_found_and_filled() {
-        let mut loader = vec![0x90; 100];
-        loader.extend(LOADER_MAGIC);
+        let mut loader = vec![0x90; 84];
+        loader.extend([LOADER_MAGIC; 2].concat());
         loader.resize(100 + LOADER_RECORD_SIZE + 9, 0);
         let filled = with_parameters(&loader, &parameters()).unwrap();
         let record = filled[100..100 + LOADER_RECORD_SIZE].try_into().unwrap();
@@ -78,7 +80,9 @@ mod tests {
         loader.extend(LOADER_MAGIC);
         assert!(with_parameters(&loader, &parameters()).is_err());
         loader.resize(8192, 0);
+        assert!(with_parameters(&loader, &parameters()).is_ok());
         loader.extend(LOADER_MAGIC);
+        loader.resize(16384, 0);
         assert!(with_parameters(&loader, &parameters()).is_err());
         assert!(with_place(&[0; 512], 0, 512).is_err());
     }

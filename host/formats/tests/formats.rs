@@ -10,7 +10,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bhojpur_abi::boot::LOADER_MAGIC;
+use bhojpur_abi::boot::{LOADER_MAGIC, LOADER_RECORD_SIZE};
 use bhojpur_formats::loader::Loaders;
 use bhojpur_formats::ova::Appliance;
 use bhojpur_formats::pack::{Error, Format, Kernel, Options, write_file};
@@ -38,6 +38,7 @@ impl Drop for Directory {
 
 fn loader(size: usize) -> Vec<u8> {
     let mut loader: Vec<u8> = (0..size).map(|i| (i * 7 % 251) as u8).collect();
+    loader[3000..3000 + LOADER_RECORD_SIZE].fill(0);
     loader[3000..3016].copy_from_slice(&LOADER_MAGIC);
     loader
 }
