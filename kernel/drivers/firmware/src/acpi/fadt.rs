@@ -133,7 +133,8 @@ impl PowerControl {
         self.pm1[0].is_some() || self.sleep_control.is_some()
     }
 
-    /// Switches the machine off. It comes back only if that failed.
+    /// Switches the machine off. That may take a moment: the caller waits, and
+    /// after a second or so may say that it failed.
     pub fn power_off(&self, ports: &dyn PortIo) {
         for (port, value) in self.pm1.into_iter().flatten() {
             ports.write16(port, value);
@@ -143,7 +144,7 @@ impl PowerControl {
         }
     }
 
-    /// Resets the machine. It comes back only if that failed.
+    /// Resets the machine, in the same manner.
     pub fn reset(&self, ports: &dyn PortIo) {
         if let Some((register, value)) = self.reset {
             register.write8(ports, value);

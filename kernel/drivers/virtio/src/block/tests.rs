@@ -299,7 +299,7 @@ fn errors_of_the_device_are_errors_of_the_request() {
 fn a_broken_device_fails_what_it_has() {
     for break_it in
         [(|bench: &mut Bench| bench.queue.push_raw(9999, 0)) as fn(&mut Bench), |bench| {
-            bench.device.demand_reset()
+            bench.device.demand_reset();
         }]
     {
         let mut bench = bench(2, ALL, 512);
