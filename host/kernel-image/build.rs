@@ -10,12 +10,36 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bhojpur_formats::pe;
+
 /// Names a finished kernel that is embedded in place of a new one.
 const PREBUILT: &str = "BHOJPUR_KERNEL_ELF";
-const PACKAGE: &str = "bhojpur-kernel-image";
-/// The kernel's target, which kernel/image/freestanding.toml names.
+/// The target of all three, which their configurations name.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-const BINARY: &str = "bhojpur-kernel";
+
+/// A freestanding program of the kernel's workspace.
+struct Program {
+    package: &'static str,
+    binary: &'static str,
+    /// Its flags for the stock toolchain.
+    configuration: &'static str,
+}
+
+const KERNEL: Program = Program {
+    package: "bhojpur-kernel-image",
+    binary: "bhojpur-kernel",
+    configuration: "kernel/image/freestanding.toml",
+};
+const BIOS_LOADER: Program = Program {
+    package: "bhojpur-boot-bios",
+    binary: "bhojpur-boot-bios",
+    configuration: "kernel/boot/bios/freestanding.toml",
+};
+const UEFI_LOADER: Program = Program {
+    package: "bhojpur-boot-uefi",
+    binary: "bhojpur-boot-uefi",
+    configuration: "kernel/boot/uefi/freestanding.toml",
+};
 
 fn main() {
     println!("cargo::rerun-if-env-changed={PREBUILT}");
@@ -23,39 +47,43 @@ fn main() {
     let manifest =
         PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
     let root = manifest.ancestors().nth(2).expect("this crate lies in host/").to_owned();
-    let kernel = match env::var_os(PREBUILT) {
-        Some(path) => PathBuf::from(path),
-        None => build_kernel(&root, &out),
-    };
-    println!("cargo::rerun-if-changed={}", kernel.display());
-    if let Err(error) = fs::copy(&kernel, out.join("kernel.elf")) {
-        panic!("cannot copy the kernel {}: {error}", kernel.display());
-    }
-}
-
-/// Builds the kernel and gives its path.
-fn build_kernel(root: &Path, out: &Path) -> PathBuf {
     for sources in ["kernel", "abi"] {
         watch(&root.join(sources));
     }
-    let target = out.join("kernel-target");
+    let kernel = match env::var_os(PREBUILT) {
+        Some(path) => PathBuf::from(path),
+        None => build(&KERNEL, &root, &out),
+    };
+    println!("cargo::rerun-if-changed={}", kernel.display());
+    write(&out.join("kernel.elf"), &read(&kernel));
+    let bios = pe::bios_image(&read(&build(&BIOS_LOADER, &root, &out)));
+    write(&out.join("bios.bin"), &bios.expect("the BIOS loader is a flat program"));
+    let uefi = pe::efi_application(&read(&build(&UEFI_LOADER, &root, &out)));
+    write(&out.join("uefi.efi"), &uefi.expect("the UEFI loader is position-independent"));
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes)
+        .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+}
+
+/// Builds a program and gives its path. Each has a target directory of its own: their flags
+/// differ, and would push each other's libraries out.
+fn build(program: &Program, root: &Path, out: &Path) -> PathBuf {
+    let target = out.join(program.package);
     let mut cargo = nested_cargo(root);
     cargo
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--manifest-path",
-            "kernel/Cargo.toml",
-            "--package",
-            PACKAGE,
-        ])
-        .args(["--config", "kernel/image/freestanding.toml", "--target-dir"])
+        .args(["build", "--release", "--locked", "--manifest-path", "kernel/Cargo.toml"])
+        .args(["--package", program.package, "--config", program.configuration, "--target-dir"])
         .arg(&target);
     let status =
         cargo.status().unwrap_or_else(|error| panic!("cannot run cargo for the kernel: {error}"));
-    assert!(status.success(), "the kernel does not build; its errors stand above");
-    target.join(TARGET).join("release").join(BINARY)
+    assert!(status.success(), "{} does not build; its errors stand above", program.package);
+    target.join(TARGET).join("release").join(program.binary)
 }
 
 /// Tells cargo of all sources below a directory. Target directories of other builds are none.

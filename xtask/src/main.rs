@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `cargo xtask`: the commands of this repository. Adding one is a line in [`COMMANDS`].
 
+mod bench;
 mod demo;
 mod guest;
 mod lab;
@@ -17,6 +18,7 @@ const COMMANDS: &[Command] = &[
     ("test", "everything that CI runs", ladder::run),
     ("tidy", "check the rules of this repository", tidy::run),
     ("guest", "run the guest tests on Linux and in the unikernel", guest::run),
+    ("bench", "measure against a Linux guest under the same QEMU", bench::run),
 ];
 
 fn main() -> ExitCode {

@@ -32,9 +32,9 @@ impl Printer {
     /// Ends the last step and says how long it took.
     pub fn finish(&mut self) {
         let Some((title, start)) = self.step.take() else { return };
-        if !self.quiet {
-            let rewind = if self.terminal { "\r\x1b[K" } else { "" };
-            self.write(&format!("{rewind}{title:<44} {}\n", duration(start.elapsed())));
+        // A log needs the result alone, which follows as a line of its own.
+        if !self.quiet && self.terminal {
+            self.write(&format!("\r\x1b[K{title:<44} {}\n", duration(start.elapsed())));
         }
     }
 

@@ -16,7 +16,11 @@ fn a_directory_without_a_program() {
     let lab = Lab::new();
     lab.file("README.md", "nothing");
     lab.refuses(&mut lab.kernel(&["build"]), 1, &["no program found in .", "help:", "go.mod"]);
-    lab.refuses(&mut lab.kernel(&["build", "nowhere"]), 1, &["cannot read nowhere", "No such file"]);
+    lab.refuses(
+        &mut lab.kernel(&["build", "nowhere"]),
+        1,
+        &["cannot read nowhere", "No such file"],
+    );
 }
 
 #[test]
@@ -24,7 +28,11 @@ fn a_program_that_does_not_compile_shows_the_errors_of_go() {
     let lab = Lab::new();
     lab.file("go.mod", "module x\n\ngo 1.19\n");
     lab.file("main.go", "package main\n\nfunc main() { undefinedFunction() }\n");
-    lab.refuses(&mut lab.kernel(&["build"]), 1, &["go build failed", "main.go:3:15", "undefinedFunction"]);
+    lab.refuses(
+        &mut lab.kernel(&["build"]),
+        1,
+        &["go build failed", "main.go:3:15", "undefinedFunction"],
+    );
 }
 
 #[test]
@@ -32,7 +40,11 @@ fn a_library_is_no_program() {
     let lab = Lab::new();
     lab.file("go.mod", "module x\n\ngo 1.19\n");
     lab.file("x.go", "package x\n");
-    lab.refuses(&mut lab.kernel(&["build"]), 1, &["the package \"x\", not a program", "package main"]);
+    lab.refuses(
+        &mut lab.kernel(&["build"]),
+        1,
+        &["the package \"x\", not a program", "package main"],
+    );
 }
 
 #[test]
@@ -70,15 +82,27 @@ fn no_go_and_no_qemu_are_named_with_how_to_install_them() {
 #[test]
 fn files_that_are_no_images() {
     let lab = Lab::new();
-    lab.refuses(&mut lab.kernel(&["run", "missing.elf"]), 125, &["cannot read missing.elf", "kernel build"]);
+    lab.refuses(
+        &mut lab.kernel(&["run", "missing.elf"]),
+        125,
+        &["cannot read missing.elf", "kernel build"],
+    );
     lab.refuses(&mut lab.kernel(&["run", "."]), 125, &["cannot read ."]);
     lab.file("text", "hello");
-    lab.refuses(&mut lab.kernel(&["run", "text"]), 125, &["neither an ELF, an ISO nor a disk image"]);
+    lab.refuses(
+        &mut lab.kernel(&["run", "text"]),
+        125,
+        &["neither an ELF, an ISO nor a disk image"],
+    );
     lab.file("empty", "");
     lab.refuses(&mut lab.kernel(&["run", "empty"]), 125, &["neither an ELF"]);
     fs::copy(std::env::current_exe().unwrap(), lab.path().join("linux")).unwrap();
     lab.refuses(&mut lab.kernel(&["run", "linux"]), 125, &["linux cannot be booted", "help:"]);
-    lab.refuses(&mut lab.kernel(&["pack", "-o", "a.iso", "-k", "linux"]), 1, &["linux cannot be booted"]);
+    lab.refuses(
+        &mut lab.kernel(&["pack", "-o", "a.iso", "-k", "linux"]),
+        1,
+        &["linux cannot be booted"],
+    );
 }
 
 #[test]
@@ -113,7 +137,11 @@ fn a_missing_shared_library_is_named() {
     let Some(at) = program.windows(name.len()).position(|window| window == name) else { return };
     program[at..at + 4].copy_from_slice(b"libQ");
     lab.file("program", &program);
-    lab.refuses(&mut lab.kernel(&["build", "program"]), 1, &["libQ.so.6 is missing", "program needs it", "searched"]);
+    lab.refuses(
+        &mut lab.kernel(&["build", "program"]),
+        1,
+        &["libQ.so.6 is missing", "program needs it", "searched"],
+    );
 }
 
 #[test]
@@ -123,7 +151,11 @@ fn a_port_that_is_taken() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let words = [&format!("{port} is already taken"), "-p"];
-    lab.refuses(&mut lab.kernel(&["run", "-p", &format!("{port}:80"), "k.elf"]), 125, &words.map(|word: &str| word));
+    lab.refuses(
+        &mut lab.kernel(&["run", "-p", &format!("{port}:80"), "k.elf"]),
+        125,
+        &words.map(|word: &str| word),
+    );
 }
 
 #[test]
@@ -142,7 +174,8 @@ fn a_file_system_that_takes_no_more() {
     // disk sends none.
     let limited = |arguments: &[&str]| {
         let mut shell = Command::new("sh");
-        let script = format!("trap '' XFSZ; ulimit -f 64; exec {} \"$@\"", env!("CARGO_BIN_EXE_kernel"));
+        let script =
+            format!("trap '' XFSZ; ulimit -f 64; exec {} \"$@\"", env!("CARGO_BIN_EXE_kernel"));
         shell.args(["-c", &script, "sh"]).args(arguments).current_dir(lab.path());
         shell
     };
@@ -156,7 +189,11 @@ fn a_file_system_that_takes_no_more() {
 fn outputs_that_cannot_be() {
     let lab = Lab::new();
     lab.file("main.go", MAIN);
-    lab.refuses(&mut lab.kernel(&["build", "-o", "no/such/k.elf"]), 1, &["no/such does not exist", "mkdir -p"]);
+    lab.refuses(
+        &mut lab.kernel(&["build", "-o", "no/such/k.elf"]),
+        1,
+        &["no/such does not exist", "mkdir -p"],
+    );
     lab.refuses(&mut lab.kernel(&["build", "-o", "."]), 1, &["it is a directory"]);
     tiny_image(&lab.path().join("k.elf"), "", "@exit 0\n", End::PowerOff);
     let words = ["k.xyz does not say which format", "iso, raw, qcow2"];
@@ -194,7 +231,8 @@ fn typos_in_a_project_file_are_found() {
     let lab = Lab::new();
     lab.refuses(&mut lab.builder(&["list"]), 1, &["cannot read ./builderfile.toml", "help:"]);
     lab.file("builderfile.toml", "language = \"go\"\nargument = [\"-v\"]\n");
-    let words = ["builderfile.toml:2: the key \"argument\" is not known", "nearest key is \"arguments\""];
+    let words =
+        ["builderfile.toml:2: the key \"argument\" is not known", "nearest key is \"arguments\""];
     lab.refuses(&mut lab.builder(&["kernel"]), 1, &words);
     lab.file("builderfile.toml", "");
     lab.refuses(&mut lab.builder(&["isoo"]), 1, &["no target \"isoo\"", "nearest is \"iso\""]);

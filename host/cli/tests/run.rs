@@ -12,7 +12,9 @@ use support::{End, Lab, errors, tiny_image};
 #[test]
 fn the_output_is_the_programs_alone_and_so_is_the_status() {
     let lab = Lab::new();
-    for (control, status) in [("@exit 0\n", 0), ("@exit 7\n", 7), ("@exit 255\n", 255), ("@exit 139 signal 11\n", 139)] {
+    for (control, status) in
+        [("@exit 0\n", 0), ("@exit 7\n", 7), ("@exit 255\n", 255), ("@exit 139 signal 11\n", 139)]
+    {
         tiny_image(&lab.path().join("k.elf"), "hello\n", control, End::PowerOff);
         let output = lab.kernel(&["run", "--accel", "tcg", "k.elf"]).output().unwrap();
         assert_eq!(output.status.code(), Some(status), "{}", errors(&output));
@@ -24,7 +26,12 @@ fn the_output_is_the_programs_alone_and_so_is_the_status() {
 #[test]
 fn verbose_shows_the_log_and_the_command_line_on_standard_error() {
     let lab = Lab::new();
-    tiny_image(&lab.path().join("k.elf"), "out\n", "@boot 5 kernel\n@log 1500000 info found it\n@exit 0\n", End::PowerOff);
+    tiny_image(
+        &lab.path().join("k.elf"),
+        "out\n",
+        "@boot 5 kernel\n@log 1500000 info found it\n@exit 0\n",
+        End::PowerOff,
+    );
     let output = lab.kernel(&["run", "--accel", "tcg", "--verbose", "k.elf"]).output().unwrap();
     assert_eq!(output.stdout, b"out\n");
     for word in ["-M microvm", "boot  kernel", "[    0.001500] info  found it"] {
@@ -42,13 +49,61 @@ fn reports_of_faults_reach_standard_error() {
 }
 
 #[test]
+fn packed_images_boot_under_bios() {
+    let lab = Lab::new();
+    tiny_image(&lab.path().join("k.elf"), "from a disk\n", "@exit 9\n", End::PowerOff);
+    for format in ["iso", "raw", "qcow2", "vmdk", "vhd", "vdi"] {
+        let image = format!("image.{format}");
+        let output = lab.kernel(&["pack", "-q", "-o", &image, "-k", "k.elf"]).output().unwrap();
+        assert!(output.status.success(), "{}", errors(&output));
+        let output =
+            lab.kernel(&["run", "--accel", "tcg", "--timeout", "60", &image]).output().unwrap();
+        assert_eq!(output.status.code(), Some(9), "{format}: {}", errors(&output));
+        assert!(output.stdout.ends_with(b"from a disk\n"), "{format}");
+    }
+    let output = lab.kernel(&["pack", "-q", "-o", "image.ova", "-k", "k.elf"]).output().unwrap();
+    assert!(output.status.success(), "{}", errors(&output));
+    lab.refuses(&mut lab.kernel(&["run", "image.ova"]), 125, &["appliance", "import"]);
+}
+
+#[test]
+fn an_iso_boots_under_uefi() {
+    let firmware = "/usr/share/ovmf/OVMF.fd";
+    if !std::path::Path::new(firmware).is_file() {
+        eprintln!("skipped: {firmware} is not there");
+        return;
+    }
+    let lab = Lab::new();
+    tiny_image(&lab.path().join("k.elf"), "from UEFI\n", "@exit 9\n", End::PowerOff);
+    assert!(lab.kernel(&["pack", "-q", "-o", "k.iso", "-k", "k.elf"]).status().unwrap().success());
+    let arguments = [
+        "run",
+        "--accel",
+        "tcg",
+        "--timeout",
+        "120",
+        "--qemu-arg",
+        "-bios",
+        "--qemu-arg",
+        firmware,
+    ];
+    let output = lab.kernel(&arguments).arg("k.iso").output().unwrap();
+    assert_eq!(output.status.code(), Some(9), "{}", errors(&output));
+    assert!(output.stdout.ends_with(b"from UEFI\n"));
+}
+
+#[test]
 fn a_kernel_panic_has_a_status_of_its_own() {
     let lab = Lab::new();
-    let control = "@panic 1 no luck\n@frame ffffffff80200150\n@panic-end\n";
+    let control = "@panic 1 no luck\n@frame ffffffff80200190\n@panic-end\n";
     tiny_image(&lab.path().join("k.elf"), "", control, End::PowerOff);
     let output = lab.kernel(&["run", "--accel", "tcg", "k.elf"]).output().unwrap();
     assert_eq!(output.status.code(), Some(127));
-    assert!(errors(&output).contains("kernel panic on CPU 1: no luck\n   0: 0xffffffff80200150"), "{}", errors(&output));
+    assert!(
+        errors(&output).contains("kernel panic on CPU 1: no luck\n   0: 0xffffffff80200190"),
+        "{}",
+        errors(&output)
+    );
 }
 
 #[test]
@@ -66,7 +121,8 @@ fn a_guest_that_does_not_end_is_stopped_in_time() {
     let lab = Lab::new();
     tiny_image(&lab.path().join("k.elf"), "out\n", "", End::Hang);
     let start = Instant::now();
-    let output = lab.kernel(&["run", "--accel", "tcg", "--timeout", "0.7", "k.elf"]).output().unwrap();
+    let output =
+        lab.kernel(&["run", "--accel", "tcg", "--timeout", "0.7", "k.elf"]).output().unwrap();
     assert_eq!(output.status.code(), Some(124), "{}", errors(&output));
     assert_eq!(output.stdout, b"out\n");
     assert!(start.elapsed() < Duration::from_secs(10));
@@ -77,11 +133,17 @@ fn interrupts_stop_the_guest() {
     for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let lab = Lab::new();
         tiny_image(&lab.path().join("k.elf"), "up\n", "", End::Hang);
-        let mut child =
-            lab.kernel(&["run", "--accel", "tcg", "k.elf"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = lab
+            .kernel(&["run", "--accel", "tcg", "k.elf"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let mut up = [0; 3];
         child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
-        let kill = std::process::Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+        let kill = std::process::Command::new("kill")
+            .args([&format!("-{signal}"), &child.id().to_string()])
+            .status();
         assert!(kill.unwrap().success());
         assert_eq!(wait(&mut child), Some(status), "{signal}");
     }
@@ -91,8 +153,12 @@ fn interrupts_stop_the_guest() {
 fn a_reader_that_goes_away_ends_the_run() {
     let lab = Lab::new();
     tiny_image(&lab.path().join("k.elf"), "a line of some length\n", "", End::Hang);
-    let mut child =
-        lab.kernel(&["run", "--accel", "tcg", "k.elf"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = lab
+        .kernel(&["run", "--accel", "tcg", "k.elf"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     drop(child.stdout.take());
     assert_eq!(wait(&mut child), Some(128 + 13));
 }
@@ -114,8 +180,14 @@ fn the_same_sources_give_the_same_bytes() {
     let lab = Lab::new();
     for directory in ["a", "b"] {
         lab.file(&format!("{directory}/app/go.mod"), "module app\n\ngo 1.19\n");
-        lab.file(&format!("{directory}/app/main.go"), "package main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println(1) }\n");
-        let output = lab.kernel(&["build", "-o", &format!("{directory}.elf"), &format!("{directory}/app")]).output().unwrap();
+        lab.file(
+            &format!("{directory}/app/main.go"),
+            "package main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println(1) }\n",
+        );
+        let output = lab
+            .kernel(&["build", "-o", &format!("{directory}.elf"), &format!("{directory}/app")])
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", errors(&output));
         std::thread::sleep(Duration::from_millis(1100));
     }

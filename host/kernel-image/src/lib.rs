@@ -6,7 +6,7 @@
 pub const KERNEL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernel.elf"));
 
 /// The boot loader for BIOS machines.
-pub const BIOS_LOADER: &[u8] = &[];
+pub const BIOS_LOADER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bios.bin"));
 
 /// The boot loader for UEFI machines.
-pub const UEFI_LOADER: &[u8] = &[];
+pub const UEFI_LOADER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/uefi.efi"));

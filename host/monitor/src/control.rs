@@ -91,7 +91,7 @@ impl Listener {
         self.tail.push_back(line.trim_end().to_owned());
         match Record::parse(line) {
             Record::Boot { time_ns, stage } => {
-                events(Event::Boot { time_ns, stage: stage.to_string() })
+                events(Event::Boot { time_ns, stage: stage.to_string() });
             }
             Record::Log { time_ns, level, text } => {
                 events(Event::Log { time_ns, level, text: text.to_string() });

@@ -74,7 +74,7 @@ fn start(run: &Run) -> Result<u8, Failure> {
         Options { output: Box::new(std::io::stdout()), input: true, timeout: run.timeout };
     let symbols = Symbols::of(&run.image);
     let outcome = bhojpur_monitor::run(&qemu, &machine, options, &mut |event| {
-        tell(&event, run.verbose, &symbols)
+        tell(&event, run.verbose, &symbols);
     })?;
     conclude(outcome, run, &image)
 }
@@ -164,10 +164,10 @@ pub(super) fn tell(event: &Event, verbose: bool, symbols: &Symbols) {
         Event::Fatal(text) => note(text),
         Event::Log { level: Level::Error, text, .. } if !verbose => note(text),
         Event::Log { time_ns, level, text } if verbose => {
-            note(&format!("{} {level:5} {text}", stamp(*time_ns)))
+            note(&format!("{} {level:5} {text}", stamp(*time_ns)));
         }
         Event::Boot { time_ns, stage } if verbose => {
-            note(&format!("{} boot  {stage}", stamp(*time_ns)))
+            note(&format!("{} boot  {stage}", stamp(*time_ns)));
         }
         Event::Other(text) if verbose => note(text),
         Event::Exit(_) | Event::Log { .. } | Event::Boot { .. } | Event::Other(_) => {}

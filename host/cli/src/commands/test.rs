@@ -82,7 +82,7 @@ impl Runner<'_> {
                     Built::NoTests => report.no_tests(package),
                     Built::Broken(output) => report.broken(package, &output),
                     Built::Image { file, memory } => {
-                        self.run(package, file.path(), memory, &mut report)?
+                        self.run(package, file.path(), memory, &mut report)?;
                     }
                 }
             }

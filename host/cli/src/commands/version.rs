@@ -10,7 +10,7 @@ use crate::Failure;
 
 /// Prints what there is: the tool, its kernel, and the programs that it uses.
 pub fn execute() -> Result<(), Failure> {
-    let qemu = Qemu::locate().map(|qemu| first_line(&mut Command::new(qemu.path).arg("--version")));
+    let qemu = Qemu::locate().map(|qemu| first_line(Command::new(qemu.path).arg("--version")));
     let go = first_line(Command::new("go").arg("version"));
     let text = format!(
         "kernel {}\nlibrary OS: x86-64, {}\nqemu: {}\ngo: {}\n",

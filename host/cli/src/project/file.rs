@@ -126,7 +126,7 @@ impl BuilderFile {
                 "path" => file.path = string(item)?.into(),
                 "output" => file.output = string(item)?.into(),
                 "arguments" => {
-                    file.arguments = strings(item)?.into_iter().map(OsString::from).collect()
+                    file.arguments = strings(item)?.into_iter().map(OsString::from).collect();
                 }
                 "flags" => file.flags = strings(item)?.into_iter().map(OsString::from).collect(),
                 "environment" => file.environment = environment(item)?,

@@ -2,7 +2,6 @@
 //! Carries targets out.
 
 use std::env;
-use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -172,7 +171,7 @@ impl Project<'_> {
             accel: self.builder.accel,
             verbose: self.builder.verbose,
             packages: vec!["./...".to_owned()],
-            flags: self.file.flags.iter().cloned().collect::<Vec<OsString>>(),
+            flags: self.file.flags.to_vec(),
         }
     }
 

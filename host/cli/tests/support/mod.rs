@@ -10,20 +10,20 @@ use bhojpur_abi::config::OwnedConfig;
 use bhojpur_formats::image::{Assembly, Root};
 
 /// A directory of its own for each test, and the tools.
-pub struct Lab {
+pub(crate) struct Lab {
     directory: tempfile::TempDir,
 }
 
 impl Lab {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
@@ -31,7 +31,7 @@ impl Lab {
     }
 
     /// Everything that lies in the directory, hidden files too.
-    pub fn listing(&self) -> Vec<String> {
+    pub(crate) fn listing(&self) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -40,11 +40,11 @@ impl Lab {
         names
     }
 
-    pub fn kernel(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn kernel(&self, arguments: &[&str]) -> Command {
         self.tool(env!("CARGO_BIN_EXE_kernel"), arguments)
     }
 
-    pub fn builder(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn builder(&self, arguments: &[&str]) -> Command {
         self.tool(env!("CARGO_BIN_EXE_builder"), arguments)
     }
 
@@ -60,7 +60,7 @@ impl Lab {
     /// Runs a command that has to fail: with a message that holds all of `words`, without a
     /// panic, and with nothing left behind.
     #[track_caller]
-    pub fn refuses(&self, command: &mut Command, status: i32, words: &[&str]) {
+    pub(crate) fn refuses(&self, command: &mut Command, status: i32, words: &[&str]) {
         let before = self.listing();
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -75,13 +75,13 @@ impl Lab {
 }
 
 /// Standard error as text.
-pub fn errors(output: &Output) -> String {
+pub(crate) fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// What a tiny guest does at its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// Ends the machine.
     PowerOff,
     /// Waits for ever.
@@ -90,17 +90,20 @@ pub enum End {
 
 const PHYSICAL: u32 = 0x20_0000;
 const VIRTUAL_BASE: u64 = 0xffff_ffff_8000_0000;
-const HEADERS: usize = 64 + 2 * 56;
+/// Two of the four program headers are spare, for what the image adds.
+const HEADERS: usize = 64 + 4 * 56;
 const NOTE: usize = HEADERS;
-const PAYLOAD: usize = 0x100;
-const CODE: usize = 0x140;
+const PAYLOAD: usize = 0x140;
+const CODE: usize = 0x180;
 
 /// A kernel of a few instructions: writes `serial` to the serial line and `control` to the
 /// control channel. It starts through its PVH entry, in 32-bit mode.
-pub fn tiny_kernel(serial: &str, control: &str, end: End) -> Vec<u8> {
+pub(crate) fn tiny_kernel(serial: &str, control: &str, end: End) -> Vec<u8> {
     let mut code = Vec::new();
     let texts = CODE + 64;
-    for (port, at, length) in [(0x3f8_u16, texts, serial.len()), (0xe9, texts + serial.len(), control.len())] {
+    for (port, at, length) in
+        [(0x3f8_u16, texts, serial.len()), (0xe9, texts + serial.len(), control.len())]
+    {
         code.extend([0x66, 0xba]); // mov $port, %dx
         code.extend(port.to_le_bytes());
         code.push(0xbe); // mov $text, %esi
@@ -128,19 +131,23 @@ pub fn tiny_kernel(serial: &str, control: &str, end: End) -> Vec<u8> {
 
 fn headers(file: &mut [u8], entry: u64) {
     let length = file.len() as u64;
-    let put = |file: &mut [u8], at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+    let put = |file: &mut [u8], at: usize, bytes: &[u8]| {
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+    };
     put(file, 0, b"\x7fELF\x02\x01\x01");
     put(file, 16, &[2, 0, 62, 0, 1, 0, 0, 0]); // ET_EXEC, EM_X86_64
     put(file, 24, &entry.to_le_bytes());
     put(file, 32, &64_u64.to_le_bytes());
-    put(file, 52, &[64, 0, 56, 0, 2, 0, 64, 0]);
+    put(file, 52, &[64, 0, 56, 0, 4, 0, 64, 0]);
     let mut program_header = |at: usize, kind: u32, flags: u32, offset: u64, size: u64| {
         put(file, at, &kind.to_le_bytes());
         put(file, at + 4, &flags.to_le_bytes());
         let physical = u64::from(PHYSICAL) + offset;
         // The entries of a note are padded to the alignment of its segment.
         let align = if kind == 1 { 4096 } else { 4 };
-        for (index, value) in [offset, VIRTUAL_BASE + physical, physical, size, size, align].into_iter().enumerate() {
+        for (index, value) in
+            [offset, VIRTUAL_BASE + physical, physical, size, size, align].into_iter().enumerate()
+        {
             put(file, at + 8 + 8 * index, &value.to_le_bytes());
         }
     };
@@ -152,7 +159,7 @@ fn headers(file: &mut [u8], entry: u64) {
 }
 
 /// An image around a tiny kernel.
-pub fn tiny_image(path: &Path, serial: &str, control: &str, end: End) {
+pub(crate) fn tiny_image(path: &Path, serial: &str, control: &str, end: End) {
     let config = OwnedConfig { args: vec![b"/app/tiny".to_vec()], ..OwnedConfig::default() };
     let kernel = tiny_kernel(serial, control, end);
     Assembly::new(&kernel, &config, Root::None).unwrap().write_file(path).unwrap();

@@ -60,7 +60,7 @@ impl Report {
 
     pub(super) fn broken(&mut self, package: &Package, output: &str) {
         self.failed = true;
-        eprint!("{}\n", output.trim_end());
+        eprintln!("{}", output.trim_end());
         print(&format!("FAIL\t{} [build failed]\n", package.import_path));
     }
 
