@@ -264,7 +264,10 @@ pub(crate) fn limits(limits: &[(u64, u64); 16]) -> Vec<u8> {
     let mut text =
         format!("{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
     for ((name, unit), (soft, hard)) in NAMES.iter().zip(limits) {
-        let _ = writeln!(text, "{name:<25} {:<20} {:<20} {unit:<10}", value(*soft), value(*hard));
+        let _ = write!(text, "{name:<25} {:<20} {:<20} ", value(*soft), value(*hard));
+        // A limit without a unit has no column for it.
+        let width = if unit.is_empty() { 0 } else { 10 };
+        let _ = writeln!(text, "{unit:<width$}");
     }
     text.into_bytes()
 }

@@ -72,7 +72,7 @@ struct Text {
 pub(crate) struct Generated(Arc<Text>);
 
 impl Generated {
-    pub(crate) fn new(
+    pub(crate) fn readable(
         header: Header,
         read: impl Fn() -> Result<Vec<u8>> + Send + Sync + 'static,
     ) -> Arc<dyn Inode> {
@@ -187,7 +187,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(
+    pub(crate) fn computed(
         header: Header,
         target: impl Fn() -> Result<LinkTarget> + Send + Sync + 'static,
     ) -> Arc<dyn Inode> {
@@ -195,7 +195,7 @@ impl Link {
     }
 
     pub(crate) fn fixed(header: Header, target: &'static str) -> Arc<dyn Inode> {
-        Self::new(header, move || Ok(LinkTarget::Path(target.into())))
+        Self::computed(header, move || Ok(LinkTarget::Path(target.into())))
     }
 }
 
@@ -326,21 +326,4 @@ impl Inode for Directory {
     fn is_dynamic(&self) -> bool {
         self.dynamic
     }
-}
-
-/// Copies text into a vector, for tests and for files that quote others.
-#[cfg(test)]
-pub(crate) fn text_of(inode: &Arc<dyn Inode>) -> alloc::string::String {
-    let mut sink = kio::VecSink::new(1 << 20);
-    while inode.read_at(0, &mut sink).is_ok_and(|n| n > 0) {
-        break;
-    }
-    alloc::string::String::from_utf8(sink.into_bytes()).unwrap_or_default()
-}
-
-/// Writes `text` as a program would.
-#[cfg(test)]
-pub(crate) fn write_text(inode: &Arc<dyn Inode>, text: &str) -> Result<usize> {
-    let opened = inode.open(OpenFlags::WRONLY)?.ok_or(Errno::EINVAL)?;
-    opened.write_at(0, &mut kio::SliceSource::new(text.as_bytes()))
 }

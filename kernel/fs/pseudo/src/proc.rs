@@ -30,7 +30,7 @@ impl Shared {
     ) -> Arc<dyn Inode> {
         let shared = self.clone();
         let header = self.numbers.header(permissions, self.view.now());
-        Generated::new(header, move || read(&*shared.view))
+        Generated::readable(header, move || read(&*shared.view))
     }
 
     pub(crate) fn directory(
@@ -48,7 +48,7 @@ impl Shared {
     ) -> Arc<dyn Inode> {
         let shared = self.clone();
         let header = self.numbers.header(0o777, self.view.now());
-        Link::new(header, move || target(&*shared.view))
+        Link::computed(header, move || target(&*shared.view))
     }
 }
 
@@ -140,7 +140,7 @@ impl Listing for Processes {
 fn system_files(shared: &Arc<Shared>) -> Vec<(&'static str, Arc<dyn Inode>)> {
     let fixed = |text: &'static str| shared.file(0o444, move |_| Ok(text.into()));
     alloc::vec![
-        ("cmdline", shared.file(0o444, |v| Ok(v.command_line().into_bytes()).map(with_newline))),
+        ("cmdline", shared.file(0o444, |v| Ok(with_newline(v.command_line().into_bytes())))),
         ("cpuinfo", shared.file(0o444, |v| Ok(cpuinfo(&v.cpus()).into_bytes()))),
         (
             "devices",

@@ -203,7 +203,7 @@ impl Listing for Descriptors {
         let write = if flags.writable() { 0o300 } else { 0 };
         let header = self.shared.numbers.header(read | write, self.shared.view.now());
         let shared = self.shared.clone();
-        Ok(Link::new(header, move || Ok(LinkTarget::Location(find(&*shared.view)?.location))))
+        Ok(Link::computed(header, move || Ok(LinkTarget::Location(find(&*shared.view)?.location))))
     }
 
     fn list(&self, cursor: u64, emit: &mut dyn FnMut(DirEntry<'_>) -> bool) -> Result<()> {

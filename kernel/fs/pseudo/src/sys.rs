@@ -30,7 +30,7 @@ impl Maker {
     fn text(&self, text: impl Into<String>) -> Arc<dyn Inode> {
         let text: String = text.into();
         let header = self.numbers.header(0o444, self.view.now());
-        Generated::new(header, move || Ok(format!("{text}\n").into_bytes()))
+        Generated::readable(header, move || Ok(format!("{text}\n").into_bytes()))
     }
 
     fn directory(&self, entries: Vec<Entry>) -> Arc<dyn Inode> {
@@ -80,7 +80,7 @@ impl Maker {
         let count = self.view.cpus().len().clamp(1, 64);
         let view = self.view.clone();
         let header = self.numbers.header(0o444, self.view.now());
-        let memory = Generated::new(header, move || {
+        let memory = Generated::readable(header, move || {
             let m = view.memory();
             let rows = [("MemTotal", m.total), ("MemFree", m.free)];
             let line = |(name, bytes): (&str, u64)| {
