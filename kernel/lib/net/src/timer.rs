@@ -33,7 +33,14 @@ impl TimerKey {
 struct Queue {
     next_id: u64,
     entries: BTreeMap<TimerKey, Arc<dyn Expire>>,
-    armed: Option<(Instant, TimerId)>,
+    armed: Option<Armed>,
+}
+
+/// The timer of the kernel that stands for the first of ours.
+struct Armed {
+    at: Instant,
+    id: TimerId,
+    generation: u64,
 }
 
 /// The queue of all timers. Its lock comes behind all socket locks.
@@ -74,28 +81,32 @@ impl TimerQueue {
     fn rearm(&self, queue: &mut Queue) {
         let Some((first, _)) = queue.entries.first_key_value() else { return };
         let first = first.at;
-        if let Some((at, id)) = queue.armed {
-            if at <= first {
+        if let Some(armed) = &queue.armed {
+            if armed.at <= first {
                 return;
             }
-            self.timers.cancel(id);
+            self.timers.cancel(armed.id);
         }
         if let Some(me) = self.me.upgrade() {
-            queue.armed = Some((first, self.timers.arm(first, me, 0)));
+            queue.next_id += 1;
+            let generation = queue.next_id;
+            let id = self.timers.arm(first, me, generation);
+            queue.armed = Some(Armed { at: first, id, generation });
         }
     }
 
-    fn take_due(&self, now: Instant) -> Vec<Arc<dyn Expire>> {
+    fn take_due(&self, generation: u64, now: Instant) -> Vec<Arc<dyn Expire>> {
         let mut queue = self.queue.lock();
+        // This wake-up spent the timer, even if it came a little early.
+        if queue.armed.as_ref().is_some_and(|a| a.generation == generation) {
+            queue.armed = None;
+        }
         let mut due = Vec::new();
         while let Some(entry) = queue.entries.first_entry() {
             if entry.key().at > now {
                 break;
             }
             due.push(entry.remove());
-        }
-        if queue.armed.is_some_and(|(at, _)| at <= now) {
-            queue.armed = None;
         }
         self.rearm(&mut queue);
         due
@@ -108,16 +119,10 @@ impl TimerQueue {
 }
 
 impl Wake for TimerQueue {
-    fn wake(&self, _key: u64, _ready: Events) {
+    fn wake(&self, key: u64, _ready: Events) {
         let now = self.clock.monotonic();
-        for target in self.take_due(now) {
+        for target in self.take_due(key, now) {
             target.expire(now);
         }
-        // A timer that fired early, or whose queue was emptied, is spent.
-        let mut queue = self.queue.lock();
-        if queue.armed.is_some_and(|(at, _)| at <= now) {
-            queue.armed = None;
-        }
-        self.rearm(&mut queue);
     }
 }

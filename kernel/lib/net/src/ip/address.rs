@@ -89,6 +89,12 @@ impl Ip {
         bits == 0 || (self.0 ^ network.0) >> (128 - bits.min(128)) == 0
     }
 
+    /// The network that the first `prefix` bits name.
+    pub(crate) fn mask(self, prefix: u8) -> Self {
+        let bits = if self.is_v4() { u32::from(prefix) + 96 } else { u32::from(prefix) };
+        if bits == 0 { Self::ANY } else { Self(self.0 & (u128::MAX << (128 - bits.min(128)))) }
+    }
+
     /// Bits of the longest common prefix.
     pub(crate) fn common_prefix(self, other: Self) -> u32 {
         (self.0 ^ other.0).leading_zeros()

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! TCP (RFC 9293) with SACK, timestamps, window scaling, CUBIC and tail loss
+//! probes.
+//!
+//! A [`TcpSocket`] is both the socket of the program and the connection. Its
+//! control block lies behind one lock, which is held while a segment is
+//! processed and while segments are sent, straight from the send buffer into
+//! the device. The connection table is sharded and holds a socket from its
+//! first SYN until it is closed; TIME-WAIT is a small record in the table.
+
+mod buffer;
+mod congestion;
+mod input;
+mod listener;
+mod ack;
+mod options;
+mod output;
+mod reassembly;
+mod scoreboard;
+mod segment;
+mod seq;
+mod socket;
+mod state;
+mod table;
+mod timer;
+
+pub(crate) use socket::TcpSocket;
+pub(crate) use table::TcpTable;
