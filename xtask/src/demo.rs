@@ -45,7 +45,7 @@ fn step(text: &str) {
 }
 
 /// Installs what is not in `PATH`, where there is apt.
-fn install_missing() -> Result<()> {
+pub(crate) fn install_missing() -> Result<()> {
     let missing: Vec<&str> = NEEDED
         .iter()
         .filter(|(program, _)| find(program).is_none())

@@ -66,6 +66,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             bail!("there is no rung {named:?}; see cargo xtask test --list");
         }
     }
+    crate::demo::install_missing()?;
     let mut total = Tally::default();
     let mut lines = Vec::new();
     for (name, description, rung) in RUNGS {

@@ -19,6 +19,7 @@ const COMMANDS: &[Command] = &[
     ("tidy", "check the rules of this repository", tidy::run),
     ("guest", "run the guest tests on Linux and in the unikernel", guest::run),
     ("bench", "measure against a Linux guest under the same QEMU", bench::run),
+    ("ratchet", "compare instruction counts with the committed ones", bench::ratchet::run),
 ];
 
 fn main() -> ExitCode {

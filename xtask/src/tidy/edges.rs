@@ -113,7 +113,7 @@ fn check_package(root: &Path, package: &Package, findings: &mut Findings) {
                 package.name, layer.name, dependency.name, below.name
             )),
             None => {
-                findings.errors.push(format!("{}: no layer is known for {path}", dependency.name))
+                findings.errors.push(format!("{}: no layer is known for {path}", dependency.name));
             }
         }
     }
