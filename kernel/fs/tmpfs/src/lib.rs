@@ -32,7 +32,7 @@ mod tests;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
-use alloc::sync::{Arc, Weak};
+use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kio::{Clock, Errno, FileKind, Result};
@@ -74,8 +74,10 @@ pub(crate) struct Shared {
     used_inodes: AtomicU64,
     next_inode: AtomicU64,
     rename: SpinLock<()>,
-    /// Nodes of lower files with several names, by inode number.
-    linked: SpinLock<BTreeMap<u64, Weak<Node>>>,
+    /// Nodes of lower files with several names, by inode number: what changed
+    /// has to show under the names that were not looked up yet. Emptied with
+    /// the [`Tmpfs`], since nodes hold what is shared.
+    linked: SpinLock<BTreeMap<u64, Arc<Node>>>,
 }
 
 fn charge(used: &AtomicU64, count: u64, limit: u64) -> Result<()> {
@@ -190,6 +192,13 @@ impl FileSystem for Tmpfs {
     fn options(&self) -> String {
         let root = self.root.attributes.permissions();
         alloc::format!(",size={}k,mode={root:o},inode64", self.shared.max_pages * (PAGE / 1024))
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let linked = core::mem::take(&mut *self.shared.linked.lock());
+        drop(linked);
     }
 }
 

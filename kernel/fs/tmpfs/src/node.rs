@@ -78,7 +78,7 @@ impl Node {
         let stat = lower.stat()?;
         let shares = stat.links > 1 && stat.kind != FileKind::Directory;
         let mut linked = shared.linked.lock();
-        if shares && let Some(node) = linked.get(&stat.inode).and_then(Weak::upgrade) {
+        if shares && let Some(node) = linked.get(&stat.inode).cloned() {
             return Ok(node);
         }
         let content = match stat.kind {
@@ -99,7 +99,7 @@ impl Node {
             shared: shared.clone(),
         });
         if shares {
-            linked.insert(stat.inode, node.this.clone());
+            linked.insert(stat.inode, node.clone());
         }
         Ok(node)
     }
@@ -155,6 +155,10 @@ impl Node {
             self.attributes.set_links(0);
         } else {
             self.attributes.add_links(-1);
+            if self.attributes.links() == 0 {
+                let last = self.shared.linked.lock().remove(&self.number);
+                drop(last);
+            }
         }
         self.attributes.touch_attributes(now);
     }
