@@ -48,7 +48,7 @@ impl Subjects {
         std::fs::create_dir_all(&place)?;
         let sources = root().join("bench");
         let go = Go::at(Path::new("go"))?;
-        for name in ["hello", "httpd"] {
+        for name in ["hello", "httpd", "soak"] {
             let file = format!("{name}.go");
             go.build(&sources, &file, &place.join(name))?;
         }
@@ -58,18 +58,24 @@ impl Subjects {
         }
         assemble(&sources.join("tsc.S"), &[], &place.join("tsc"))?;
         assemble(&sources.join("entry.S"), &["-Wl,-Ttext=0x100000"], &place.join("entry"))?;
-        let tool =
-            if flags.has("linux-only") { None } else { Some(toolchain::kernel_tool(flags)?) };
+        let tool = if flags.has("linux-only") || flags.has("linux") {
+            None
+        } else {
+            Some(toolchain::kernel_tool(flags)?)
+        };
         let linux = if compare { Some(Linux::locate(&place.join("linux"))?) } else { None };
         let entry = Boot::Image(place.join("entry"));
         Ok(Self { place, tool, linux, entry })
     }
 
+    pub(crate) fn tool(&self) -> Result<&Path> {
+        self.tool.as_deref().context("there is no kernel tool")
+    }
+
     /// Our kernel with `program` and its arguments.
     pub(crate) fn ours(&self, program: &str, arguments: &[&str]) -> Result<Boot> {
-        let tool = self.tool.as_ref().context("there is no kernel tool")?;
         let image = self.place.join(format!("{program}{}.elf", arguments.join("-")));
-        let mut command = Command::new(tool);
+        let mut command = Command::new(self.tool()?);
         command.arg("build").arg("-o").arg(&image);
         for argument in arguments {
             command.arg("--arg").arg(argument);
@@ -79,11 +85,11 @@ impl Subjects {
     }
 
     /// Linux with `program` as its first process.
-    fn linux(&self, program: &str, arguments: &[&str]) -> Result<Boot> {
+    pub(crate) fn linux(&self, program: &str, arguments: &[&str]) -> Result<Boot> {
         let linux = self.linux.as_ref().context("there is no Linux guest")?;
         let binary = self.place.join(program);
         let archive = match program {
-            "httpd" => linux.initramfs_with_network(&self.place.join("init"), &binary)?,
+            "httpd" | "soak" => linux.initramfs_with_network(&self.place.join("init"), &binary)?,
             _ => linux.initramfs(&binary)?,
         };
         let initramfs = self.place.join(format!("{program}.cpio"));

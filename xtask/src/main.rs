@@ -3,9 +3,11 @@
 
 mod bench;
 mod demo;
+mod gostd;
 mod guest;
 mod lab;
 mod ladder;
+mod soak;
 mod tidy;
 
 use std::process::ExitCode;
@@ -20,6 +22,8 @@ const COMMANDS: &[Command] = &[
     ("guest", "run the guest tests on Linux and in the unikernel", guest::run),
     ("bench", "measure against a Linux guest under the same QEMU", bench::run),
     ("ratchet", "compare instruction counts with the committed ones", bench::ratchet::run),
+    ("soak", "load the web server in the unikernel for minutes", soak::run),
+    ("gostd", "run Go's standard library tests in the unikernel", gostd::run),
 ];
 
 fn main() -> ExitCode {

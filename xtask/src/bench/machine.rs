@@ -63,9 +63,15 @@ impl Machine {
             "-cpu",
             "max",
         ]);
-        let board = match self.board {
-            Board::MicroVm => "microvm,rtc=on",
-            Board::Pc => "pc",
+        // On the microvm each guest finds its devices in the way it reads best:
+        // Linux through ACPI (twice as fast for it as without), ours, as with
+        // `kernel run`, through the command line.
+        let board = match (self.board, boot) {
+            (Board::MicroVm, Boot::Linux { .. }) => "microvm,rtc=on",
+            (Board::MicroVm, Boot::Image(_)) => {
+                "microvm,acpi=off,pit=off,pic=off,rtc=on,auto-kernel-cmdline=on"
+            }
+            (Board::Pc, _) => "pc",
         };
         qemu.args([
             "-M",
@@ -110,7 +116,7 @@ impl Machine {
     }
 
     pub(crate) fn start(&self, boot: &Boot) -> Result<Running> {
-        Running::start(self.command(boot))
+        Running::spawn(&mut self.command(boot))
     }
 }
 
@@ -129,10 +135,11 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    fn start(mut command: Command) -> Result<Self> {
+    /// Starts `command`, whose standard output is the console.
+    pub(crate) fn spawn(command: &mut Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let started = Instant::now();
-        let mut qemu = Guarded::spawn(&mut command).context("QEMU: install qemu-system-x86")?;
+        let mut qemu = Guarded::spawn(command).context("QEMU: install qemu-system-x86")?;
         let mut console = qemu.0.stdout.take().context("the console is not a pipe")?;
         let seen = Arc::new((Mutex::new(Seen::default()), Condvar::new()));
         let shared = Arc::clone(&seen);

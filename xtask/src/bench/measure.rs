@@ -110,6 +110,8 @@ pub(crate) struct Answer {
 
 impl Load {
     pub(crate) fn apply(self, port: u16) -> Result<Answer> {
+        // QEMU's user network queues one connection at a time: connecting may take
+        // some retransmissions of SYN, which is not the guest's fault.
         let mut wrk = Command::new("wrk");
         wrk.args([
             "-t1",

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The compilers that make test programs, and the tool under test.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -54,6 +55,17 @@ impl Go {
             .env("GOFLAGS", "-trimpath")
             .env("GOWORK", "off");
         command
+    }
+
+    /// What makes another tool use this toolchain: it comes first in PATH.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let mut path = OsString::new();
+        if let Some(directory) = self.program.parent().filter(|d| d.is_absolute()) {
+            path.push(directory);
+            path.push(":");
+        }
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        vec![("PATH", path), ("GOTOOLCHAIN", "local".into())]
     }
 
     /// Builds `package` of the module in `directory` into `output`.

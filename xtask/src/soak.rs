@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `cargo xtask soak`: a web server in the unikernel under 64 connections for
+//! minutes. It must never stall, never fail a request and never grow.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::bench::Subjects;
+use crate::bench::machine::{self, Board, Boot, Machine, Running};
+use crate::bench::measure::{Answer, Load, READY};
+use crate::lab::flags::Flags;
+
+pub(crate) const HELP: &str = "\
+cargo xtask soak [--seconds N] [--cpus 1,4] [--connections N] [--memory MiB]
+                 [--tool PATH] [--linux]
+  Loads the web server with wrk, keep-alive and close, for N seconds in all
+  (default 240), and fails when no request finishes for 2 seconds, when one
+  fails, or when memory is lost. --linux soaks the Linux guest instead, to see
+  that the test itself is sound.";
+
+/// The longest time without a finished request.
+const STALL: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(500);
+/// Memory that may be gone at the end of a phase: caches that fill up once.
+const GROWTH_KIB: u64 = 8 << 10;
+
+/// What `/state` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct State {
+    requests: u64,
+    heap_kib: u64,
+    total_kib: u64,
+    available_kib: u64,
+    goroutines: u64,
+    descriptors: u64,
+}
+
+impl State {
+    fn parse(text: &str) -> Result<Self> {
+        let field = |name: &str| -> Result<u64> {
+            let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
+            line.and_then(|n| n.trim().parse().ok())
+                .with_context(|| format!("no {name} in {text:?}"))
+        };
+        Ok(Self {
+            requests: field("requests")?,
+            heap_kib: field("heap_kib")?,
+            total_kib: field("total_kib")?,
+            available_kib: field("available_kib")?,
+            goroutines: field("goroutines")?,
+            descriptors: field("descriptors")?,
+        })
+    }
+
+    fn of(port: u16, path: &str) -> Result<Self> {
+        Self::parse(&machine::fetch(port, path, STALL * 5)?)
+    }
+
+    /// The state when the machine has come to rest: connections that were
+    /// closed are gone, garbage is collected.
+    fn at_rest(port: u16) -> Result<Self> {
+        let mut best = Self::of(port, "/state?collect")?;
+        for _ in 0..20 {
+            std::thread::sleep(POLL);
+            let now = Self::of(port, "/state?collect")?;
+            if now.available_kib > best.available_kib {
+                best = now;
+            }
+        }
+        Ok(best)
+    }
+}
+
+struct Phase {
+    cpus: u32,
+    close: bool,
+    connections: u32,
+    length: Duration,
+}
+
+impl Phase {
+    fn name(&self) -> String {
+        let kind = if self.close { "close" } else { "keep-alive" };
+        format!("{} cpu, {} connections, {kind}", self.cpus, self.connections)
+    }
+}
+
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let valued = ["seconds", "cpus", "connections", "memory", "tool"];
+    let flags = Flags::parse(arguments, &valued, &["linux", "linux-only", "help"])?;
+    if flags.has("help") {
+        println!("{HELP}");
+        return Ok(());
+    }
+    let linux = flags.has("linux");
+    let subjects = Subjects::prepare(&flags, linux)?;
+    let boot = if linux { subjects.linux("soak", &[])? } else { subjects.ours("soak", &[])? };
+    let cpus = flags.numbers("cpus")?.unwrap_or_else(|| vec![1, 4]);
+    let phases = u64::try_from(cpus.len() * 2)?;
+    let length = Duration::from_secs((flags.number("seconds", 240_u64)? / phases.max(1)).max(5));
+    let connections = flags.number("connections", 64)?;
+    let memory_mib = flags.number("memory", 256)?;
+    let mut failures = Vec::new();
+    for &cpus in &cpus {
+        let port = machine::free_port()?;
+        let running = start(&subjects, &boot, cpus, memory_mib, port)?;
+        running.wait_for(READY, Duration::from_secs(60)).context("the server did not start")?;
+        for close in [false, true] {
+            let phase = Phase { cpus, close, connections, length };
+            if let Err(error) = soak(&phase, port) {
+                println!("FAIL  {}: {error:#}", phase.name());
+                let console = running.console();
+                for line in console.lines().rev().take(8).collect::<Vec<_>>().iter().rev() {
+                    println!("    console: {line}");
+                }
+                failures.push(phase.name());
+                // A machine that stalled says nothing about the next phase.
+                break;
+            }
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { bail!("failed: {}", failures.join("; ")) }
+}
+
+fn start(
+    subjects: &Subjects,
+    boot: &Boot,
+    cpus: u32,
+    memory_mib: u32,
+    port: u16,
+) -> Result<Running> {
+    match boot {
+        Boot::Linux { .. } => {
+            Machine { cpus, memory_mib, port: Some(port), ..Machine::new(Board::Pc) }.start(boot)
+        }
+        Boot::Image(image) => {
+            // Through the tool, as a user would.
+            let mut command = Command::new(subjects.tool()?);
+            command.args([
+                "run",
+                "--accel",
+                "tcg",
+                "-c",
+                &cpus.to_string(),
+                "-m",
+                &format!("{memory_mib}M"),
+            ]);
+            Running::spawn(command.args(["-p", &format!("{port}:8080")]).arg(image))
+        }
+    }
+}
+
+/// The longest time in which the count of requests stood still.
+fn watch(port: u16, over: &AtomicBool) -> Duration {
+    let (mut last, mut since, mut longest) = (0, Instant::now(), Duration::ZERO);
+    while !over.load(Ordering::Relaxed) {
+        let answer = machine::fetch(port, "/state", STALL);
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+        let count =
+            answer.ok().and_then(|text| State::parse(&text).ok()).map_or(last, |s| s.requests);
+        longest = longest.max(since.elapsed());
+        if count != last {
+            (last, since) = (count, Instant::now());
+        }
+        std::thread::sleep(POLL);
+    }
+    longest
+}
+
+fn soak(phase: &Phase, port: u16) -> Result<()> {
+    let load = |seconds: u64| -> Result<Answer> {
+        let seconds = u32::try_from(seconds)?;
+        Load { connections: phase.connections, close: phase.close, seconds }.apply(port)
+    };
+    // Pools and tables reach their size before memory is measured.
+    load(2)?;
+    let before = State::at_rest(port)?;
+    let over = AtomicBool::new(false);
+    let (answer, longest) = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| watch(port, &over));
+        let answer = load(phase.length.as_secs());
+        over.store(true, Ordering::Relaxed);
+        (answer, watcher.join())
+    });
+    let (answer, longest) = (answer?, longest.unwrap_or(Duration::MAX));
+    let after = State::at_rest(port)?;
+    let lost = before.available_kib.saturating_sub(after.available_kib);
+    println!(
+        "{}: {} requests, {:.0}/s, {} errors, longest pause {:.2} s, memory {} -> {} KiB, heap {} -> {} KiB, \
+         goroutines {} -> {}, descriptors {} -> {}",
+        phase.name(),
+        answer.requests,
+        answer.per_second,
+        answer.errors,
+        longest.as_secs_f64(),
+        before.available_kib,
+        after.available_kib,
+        before.heap_kib,
+        after.heap_kib,
+        before.goroutines,
+        after.goroutines,
+        before.descriptors,
+        after.descriptors,
+    );
+    ensure!(answer.requests > 0, "no request finished");
+    // The poll itself may come half a second late on a busy machine.
+    ensure!(longest < STALL + POLL, "no request finished for {:.1} s", longest.as_secs_f64());
+    ensure!(answer.errors == 0, "{} requests failed", answer.errors);
+    ensure!(after.goroutines <= before.goroutines + 4, "connections are left behind");
+    ensure!(after.descriptors <= before.descriptors + 4, "descriptors are left behind");
+    ensure!(lost <= GROWTH_KIB, "{lost} KiB of memory are gone");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::State;
+
+    #[test]
+    fn reads_the_state() {
+        let text = "requests 7\nheap_kib 300\ntotal_kib 1000\navailable_kib 500\ngoroutines 3\ndescriptors 9\n";
+        let state = State::parse(text).unwrap();
+        assert_eq!((state.requests, state.available_kib, state.descriptors), (7, 500, 9));
+        assert!(State::parse("requests 7\n").is_err());
+    }
+}
