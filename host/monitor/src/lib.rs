@@ -9,6 +9,7 @@
 mod accel;
 mod control;
 mod machine;
+pub mod network;
 mod port;
 mod qemu;
 mod session;
@@ -22,3 +23,4 @@ pub use port::{Error as PortError, Forward, Protocol};
 pub use qemu::{Error as QemuError, Qemu};
 pub use session::{Error as SessionError, Options, Outcome, run};
 pub use size::{ParseError as SizeParseError, Size};
+pub use terminal::terminal_size;

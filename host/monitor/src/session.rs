@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ use crate::{Event, Listener, Machine, Qemu};
 const PATIENCE: Duration = Duration::from_secs(3);
 /// What a terminal sends for the end of input.
 const END_OF_TRANSMISSION: u8 = 4;
+/// How long input waits for a sign of life, which a silent guest never gives.
+const AWAKE: Duration = Duration::from_secs(2);
 
 /// How a guest is run.
 #[expect(missing_debug_implementations, reason = "a writer has no debug form")]
@@ -125,11 +127,16 @@ pub fn run(
     let signals = watch_signals(sender.clone()).map_err(Error::host("handle signals"))?;
     let raw_mode = if options.input { RawMode::enter() } else { None };
     let deadline = options.timeout.map(|timeout| Instant::now() + timeout);
-    let output = copy_output(&mut child, options.output, sender.clone());
+    // A serial line that the guest has not set up yet would lose what is sent to it.
+    let (awake, ready) = mpsc::sync_channel(1);
+    let output = copy_output(&mut child, options.output, sender.clone(), awake.clone());
     let messages = collect_messages(&mut child);
     watch_control(control, sender);
     if let Some(stdin) = child.stdin.take() {
-        thread::spawn(move || copy_input(stdin));
+        thread::spawn(move || {
+            let _ = ready.recv_timeout(AWAKE);
+            copy_input(stdin);
+        });
     }
 
     let mut supervisor = Supervisor {
@@ -138,6 +145,7 @@ pub fn run(
         exit: None,
         panicked: false,
         ending: None,
+        awake,
     };
     let ended = supervisor.watch(&receiver, deadline, events);
     let status = supervisor.reap().map_err(Error::host("wait for QEMU"))?;
@@ -157,6 +165,8 @@ struct Supervisor {
     panicked: bool,
     /// Since when the machine has been asked to end.
     ending: Option<Instant>,
+    /// Told when the kernel has spoken.
+    awake: SyncSender<()>,
 }
 
 impl Supervisor {
@@ -202,6 +212,7 @@ impl Supervisor {
     }
 
     fn hear(&mut self, bytes: &[u8], events: &mut dyn FnMut(Event)) {
+        let _ = self.awake.try_send(());
         let Self { listener, exit, panicked, ending, .. } = self;
         listener.receive(bytes, &mut |event| note(event, exit, panicked, events));
         if exit.is_some() || *panicked {
@@ -309,12 +320,14 @@ fn copy_output(
     child: &mut Child,
     mut output: Box<dyn Write + Send>,
     sender: Sender<Message>,
+    awake: SyncSender<()>,
 ) -> thread::JoinHandle<()> {
     let source = child.stdout.take();
     thread::spawn(move || {
         let Some(mut source) = source else { return };
         let mut buffer = [0; 16 * 1024];
         while let Ok(count @ 1..) = source.read(&mut buffer) {
+            let _ = awake.try_send(());
             if output.write_all(&buffer[..count]).and_then(|()| output.flush()).is_err() {
                 let _ = sender.send(Message::OutputClosed);
                 break;
@@ -339,10 +352,12 @@ fn collect_messages(child: &mut Child) -> thread::JoinHandle<String> {
 fn copy_input(mut sink: ChildStdin) {
     let mut buffer = [0; 4096];
     let mut source = io::stdin().lock();
+    let mut last = b'\n';
     loop {
         match source.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => {
+                last = buffer[count - 1];
                 if sink.write_all(&buffer[..count]).and_then(|()| sink.flush()).is_err() {
                     return;
                 }
@@ -351,7 +366,10 @@ fn copy_input(mut sink: ChildStdin) {
             Err(_) => break,
         }
     }
-    let _ = sink.write_all(&[END_OF_TRANSMISSION]).and_then(|()| sink.flush());
+    // In the middle of a line, the first one only hands the line's beginning on (termios(3)).
+    let end = [END_OF_TRANSMISSION; 2];
+    let end = if last == b'\n' { &end[..1] } else { &end[..] };
+    let _ = sink.write_all(end).and_then(|()| sink.flush());
     // Closing the pipe would make QEMU spin on its end: it stays open for the guest's life.
     loop {
         thread::park();

@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal};
 
 use rustix::termios::{
-    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
 };
 
 /// Hands single characters to the guest, whose own terminal echoes and edits lines, until this
@@ -29,6 +29,16 @@ impl RawMode {
         tcsetattr(&input, OptionalActions::Now, &raw).ok()?;
         Some(Self { before })
     }
+}
+
+/// Rows and columns, when a person sits at both ends of the program.
+#[must_use]
+pub fn terminal_size() -> Option<(u16, u16)> {
+    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        return None;
+    }
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    Some((size.ws_row, size.ws_col))
 }
 
 impl Drop for RawMode {

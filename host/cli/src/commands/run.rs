@@ -17,6 +17,10 @@ use crate::failure::status;
 use crate::image::{self, Image};
 use crate::{Failure, printer};
 
+/// The option that tells the kernel that its console is a person's terminal, which wants its
+/// input echoed, and how large it is. Without it, the other ends are files or pipes.
+const TERMINAL: &str = "terminal";
+
 /// Runs an image and gives the status of its program.
 pub fn execute(run: &Run) -> Result<ExitCode, Failure> {
     start(run).map(ExitCode::from)
@@ -92,21 +96,18 @@ fn memory(run: &Run, image: &Image) -> Result<Size, Failure> {
     Ok(memory)
 }
 
-/// The record that replaces the one in the image; `None` when nothing is overridden.
+/// The record that replaces the one in the image: what this run asks for, and what this
+/// machine is like. `None` for images that cannot be looked into.
 fn overrides(run: &Run, image: &Image) -> Result<Option<Vec<u8>>, Failure> {
-    if run.env.is_empty() && run.args.is_empty() && !run.verbose {
-        return Ok(None);
-    }
+    let refused = |what: &str| Failure::new(what).with_status(status::NOT_STARTED);
     let Some(mut config) = image.configuration.clone() else {
-        // Only an ELF can be looked into from here.
         if run.env.is_empty() && run.args.is_empty() {
             return Ok(None);
         }
-        return Err(Failure::new(
+        return Err(refused(
             "the environment and arguments of an ISO or disk image cannot be changed",
         )
-        .advise("give them to `kernel build`, or run the ELF")
-        .with_status(status::NOT_STARTED));
+        .advise("give them to `kernel build`, or run the ELF"));
     };
     set_env(&mut config, &run.env);
     if !run.args.is_empty() {
@@ -116,10 +117,14 @@ fn overrides(run: &Run, image: &Image) -> Result<Option<Vec<u8>>, Failure> {
     if run.verbose {
         config.log_level = Some(Level::Debug);
     }
-    config.encode().map(Some).map_err(|error| {
-        Failure::new(format!("the configuration cannot be changed: {error}"))
-            .with_status(status::NOT_STARTED)
-    })
+    bhojpur_monitor::network::configure(&mut config);
+    if let Some((rows, columns)) = bhojpur_monitor::terminal_size() {
+        config.options.push(format!("{TERMINAL}={rows}x{columns}"));
+    }
+    let record = config.encode();
+    record
+        .map(Some)
+        .map_err(|error| refused(&format!("the configuration cannot be changed: {error}")))
 }
 
 /// Sets `NAME=VALUE` words.

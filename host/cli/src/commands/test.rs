@@ -130,6 +130,7 @@ impl Runner<'_> {
         config.cwd = Some(package.directory.as_os_str().as_bytes().to_vec());
         config.set_env("PWD", &package.directory.to_string_lossy());
         run::set_env(config, &self.test.env);
+        bhojpur_monitor::network::configure(config);
         config.args.extend(self.flags.program().iter().map(|flag| flag.as_bytes().to_vec()));
         Ok(assembly)
     }
