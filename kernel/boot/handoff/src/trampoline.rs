@@ -9,11 +9,11 @@
 
 use core::arch::{asm, global_asm};
 
-use crate::kernel::LOADS_MAX;
-
 /// Bytes of the page: code, then parameters, then a stack.
 pub const SIZE: usize = 4096;
 const PARAMETERS: usize = 1024;
+/// Copies that a page has room for.
+pub const COPIES_MAX: usize = 128;
 
 global_asm!(
     r#"
@@ -98,7 +98,7 @@ unsafe extern "C" {
     static trampoline_end: u8;
 }
 
-/// A segment that is copied when the firmware's memory is free to use.
+/// A piece of a segment that is copied when the firmware's memory is free to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Copy {
     /// Where it belongs.
@@ -114,7 +114,7 @@ pub struct Copy {
 /// Fills the page in.
 pub fn write(page: &mut [u8; SIZE], entry: u32, start_info: u32, copies: &[Copy]) {
     page[..code().len()].copy_from_slice(code());
-    let copies = copies.get(..LOADS_MAX).unwrap_or(copies);
+    let copies = copies.get(..COPIES_MAX).unwrap_or(copies);
     let head = [entry, start_info, copies.len() as u32, 0];
     let words = copies.iter().flat_map(|c| [c.to, c.from, c.size, c.zeros]);
     for (word, place) in head.into_iter().chain(words).zip(page[PARAMETERS..].chunks_exact_mut(4)) {
@@ -151,11 +151,11 @@ mod tests {
     #[test]
     fn code_parameters_and_stack_share_the_page() {
         assert!(code().len() <= PARAMETERS);
-        assert!(PARAMETERS + 16 + LOADS_MAX * size_of::<Copy>() < SIZE - 256);
+        assert!(PARAMETERS + 16 + COPIES_MAX * size_of::<Copy>() < SIZE - 256);
         let mut page = [0; SIZE];
         let copy = Copy { to: 1, from: 2, size: 3, zeros: 4 };
-        write(&mut page, 0x20_0000, 0x5_1000, &[copy; LOADS_MAX]);
-        assert_eq!(page[PARAMETERS + 8], LOADS_MAX as u8);
+        write(&mut page, 0x20_0000, 0x5_1000, &[copy; COPIES_MAX]);
+        assert_eq!(page[PARAMETERS + 8], COPIES_MAX as u8);
         assert_eq!(page[PARAMETERS + 16..][..5], [1, 0, 0, 0, 2]);
     }
 }

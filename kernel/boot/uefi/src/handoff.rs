@@ -5,10 +5,10 @@
 use core::convert::Infallible;
 
 use abi::boot::COMMAND_LINE_MAX;
-use kboot::kernel::{Kernel, LOADS_MAX, Load, Source};
+use kboot::kernel::{Kernel, Load, Source};
 use kboot::memory_map::{self, Entry, MemoryMap};
 use kboot::start_info::StartInfo;
-use kboot::trampoline::{self, Copy};
+use kboot::trampoline::{self, COPIES_MAX, Copy};
 
 use crate::Error;
 use crate::efi::{MemoryDescriptor, memory_type};
@@ -53,7 +53,7 @@ pub(crate) fn run(
         &mut *(left_at as *mut Left)
     };
     check_places(firmware, kernel, raw)?;
-    let (copies, count) = load(firmware, file, kernel)?;
+    let (copies, count) = load(firmware, file, kernel, raw)?;
     left.command_line[..command_line.len()].copy_from_slice(command_line);
     let rsdp = firmware.rsdp();
 
@@ -143,35 +143,66 @@ fn load(
     firmware: &Firmware,
     file: &mut KernelFile,
     kernel: &Kernel,
-) -> Result<([Copy; LOADS_MAX], usize), Error> {
-    let mut copies = [Copy::default(); LOADS_MAX];
+    raw: &mut [u8],
+) -> Result<([Copy; COPIES_MAX], usize), Error> {
+    let mut copies = [Copy::default(); COPIES_MAX];
     let mut count = 0;
     for load in kernel.loads() {
-        let place = if is_ours(firmware, load) {
-            // SAFETY: the pages were just taken, mapped at their own address.
-            let (_, zeros) = unsafe { bytes(load.address, load.memory_size) }
-                .split_at_mut(load.file_size as usize);
-            zeros.fill(0);
-            load.address
-        } else {
-            let pages = load.file_size.div_ceil(PAGE).max(1) as usize;
-            let place = take(firmware, kernel, u64::MAX, memory_type::LOADER_DATA, pages)?;
-            copies[count] = Copy {
-                to: load.address as u32,
-                from: place as u32,
-                size: load.file_size as u32,
-                zeros: (load.memory_size - load.file_size) as u32,
-            };
-            count += 1;
-            place
-        };
-        // SAFETY: as above; in both cases there are as many bytes as the file has.
-        file.read(load.offset, unsafe { bytes(place, load.file_size) })?;
+        let mut start = load.address;
+        while start < load.end() {
+            let piece = piece(firmware, load, start, raw)?;
+            start = piece.address + piece.memory_size;
+            if let Some(copy) = load_piece(firmware, file, kernel, &piece)? {
+                *copies.get_mut(count).ok_or(Error::Room)? = copy;
+                count += 1;
+            }
+        }
     }
     Ok((copies, count))
 }
 
-/// Takes the pages of a segment when nobody else has them.
+/// What of a segment begins at an address and lies in one entry of the memory map, so that
+/// only what firmware really stands in has to wait.
+fn piece(firmware: &Firmware, load: &Load, start: u64, raw: &mut [u8]) -> Result<Load, Error> {
+    let map = firmware.memory_map(raw).ok_or(Error::Room)?;
+    let end = map
+        .descriptors(raw)
+        .map(|entry| entry.physical..entry.physical.saturating_add(entry.pages * PAGE))
+        .find(|range| range.contains(&start))
+        .map_or(load.end(), |range| range.end.min(load.end()));
+    let skip = start - load.address;
+    let memory_size = end - start;
+    let file_size = load.file_size.saturating_sub(skip).min(memory_size);
+    Ok(Load { address: start, offset: load.offset + skip, file_size, memory_size })
+}
+
+fn load_piece(
+    firmware: &Firmware,
+    file: &mut KernelFile,
+    kernel: &Kernel,
+    piece: &Load,
+) -> Result<Option<Copy>, Error> {
+    if is_ours(firmware, piece) {
+        // SAFETY: the pages were just taken, mapped at their own address.
+        let memory = unsafe { bytes(piece.address, piece.memory_size) };
+        let (data, zeros) = memory.split_at_mut(piece.file_size as usize);
+        zeros.fill(0);
+        file.read(piece.offset, data)?;
+        return Ok(None);
+    }
+    let pages = piece.file_size.div_ceil(PAGE).max(1) as usize;
+    let place = take(firmware, kernel, u64::MAX, memory_type::LOADER_DATA, pages)?;
+    // SAFETY: as above; there are as many bytes as the file has.
+    file.read(piece.offset, unsafe { bytes(place, piece.file_size) })?;
+    Ok(Some(Copy {
+        to: piece.address as u32,
+        from: place as u32,
+        size: piece.file_size as u32,
+        zeros: (piece.memory_size - piece.file_size) as u32,
+    }))
+}
+
+/// Takes the pages of a piece when nobody else has them.
 fn is_ours(firmware: &Firmware, load: &Load) -> bool {
     let start = load.address / PAGE * PAGE;
     firmware.allocate_at(start, (load.end() - start).div_ceil(PAGE) as usize)
