@@ -35,9 +35,10 @@ impl Binding {
         covers(self, other) || covers(other, self)
     }
 
+    /// Whether `other` may not have what this one holds. Only the holder's
+    /// listening counts, as in inet_csk_bind_conflict of Linux.
     fn conflicts(&self, other: &Self) -> bool {
-        let by_address =
-            self.reuse_address && other.reuse_address && !self.listening && !other.listening;
+        let by_address = self.reuse_address && other.reuse_address && !self.listening;
         let by_port = self.reuse_port && other.reuse_port;
         self.owner != other.owner && self.overlaps(other) && !by_address && !by_port
     }

@@ -189,7 +189,9 @@ impl TcpSocket {
         tcb.in_batch = false;
         if tcb.hashed && tcb.receive.acked != tcb.receive.nxt {
             let waiting = tcb.receive.nxt.distance(tcb.receive.acked);
-            if waiting >= 2 * tcb.receive.mss || tcb.tcp.quick_ack {
+            // Two segments (RFC 9293, 3.8.6.3), less when they are huge.
+            let enough = (2 * tcb.receive.mss).min(tcb.receive.limit / 8);
+            if waiting >= enough || tcb.tcp.quick_ack {
                 tcb.receive.ack_now = true;
             } else if tcb.deadlines.delayed_ack.is_none() {
                 tcb.deadlines.delayed_ack = Some(now + DELAYED_ACK);
@@ -320,7 +322,8 @@ impl Tcb {
         if s.has(SYN) {
             // A SYN of ours that was lost on the way back, or an attack.
             if self.state == State::SynReceived && s.seq == self.receive.initial {
-                return self.send_syn(context);
+                // With ACK it is the other half of a simultaneous open.
+                return if s.has(ACK) { self.send_ack(context) } else { self.send_syn(context) };
             }
             return self.challenge(context);
         }

@@ -11,12 +11,16 @@ use crate::stack::Stack;
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::Ordering;
-use kio::Events;
+use core::time::Duration;
+use kio::{Events, Instant};
 
 /// net.core.somaxconn.
 pub(super) const BACKLOG_MAX: usize = 4096;
-/// Half-open connections of one listener.
+/// Half-open connections of one listener: its backlog, within these bounds.
+const HALF_OPEN_MIN: usize = 128;
 const HALF_OPEN_MAX: usize = 1024;
+/// Time that a half-open connection has before another may take its place.
+const HALF_OPEN_GRACE: Duration = Duration::from_secs(1);
 
 /// What a listening socket has besides.
 #[derive(Debug, Default)]
@@ -25,7 +29,7 @@ pub(super) struct Listener {
     pub(super) ready: VecDeque<Arc<TcpSocket>>,
     pub(super) backlog: usize,
     /// Half-open ones, oldest first; finished ones are still in here.
-    pub(super) half_open: VecDeque<Weak<TcpSocket>>,
+    pub(super) half_open: VecDeque<(Instant, Weak<TcpSocket>)>,
 }
 
 impl core::fmt::Debug for TcpSocket {
@@ -39,24 +43,26 @@ impl Listener {
         self.ready.len() > self.backlog
     }
 
-    /// Notes a half-open connection; gives one to drop when there are too many.
-    fn add_half_open(&mut self, socket: Weak<TcpSocket>, live: usize) -> Option<Arc<TcpSocket>> {
+    /// Makes room for a half-open connection. With too many, the oldest goes
+    /// if it had time to answer; otherwise the new one is refused (`Err`), and
+    /// its SYN comes again in a second.
+    fn make_room(&mut self, live: usize, now: Instant) -> Result<Option<Arc<TcpSocket>>, ()> {
+        let is_live = |s: &(Instant, Weak<TcpSocket>)| {
+            s.1.upgrade().is_some_and(|s| s.is_half_open.load(Ordering::Relaxed))
+        };
         if self.half_open.len() > 2 * live + 64 {
-            self.half_open.retain(|s| {
-                s.upgrade().is_some_and(|s| s.is_half_open.load(Ordering::Relaxed))
-            });
+            self.half_open.retain(is_live);
         }
-        self.half_open.push_back(socket);
-        let limit = self.backlog.clamp(16, HALF_OPEN_MAX);
-        if live < limit {
-            return None;
+        if live < self.backlog.clamp(HALF_OPEN_MIN, HALF_OPEN_MAX) {
+            return Ok(None);
         }
-        while let Some(oldest) = self.half_open.pop_front() {
-            if let Some(s) = oldest.upgrade().filter(|s| s.is_half_open.load(Ordering::Relaxed)) {
-                return Some(s);
-            }
+        while self.half_open.front().is_some_and(|s| !is_live(s)) {
+            self.half_open.pop_front();
         }
-        None
+        match self.half_open.front() {
+            Some((since, _)) if now - *since < HALF_OPEN_GRACE => Err(()),
+            _ => Ok(self.half_open.pop_front().and_then(|s| s.1.upgrade())),
+        }
     }
 }
 
@@ -81,11 +87,14 @@ impl TcpSocket {
             // As Linux: the peer tries again.
             return;
         }
+        let now = stack.now();
+        let live = self.half_open.load(Ordering::Acquire);
+        let Ok(victim) = listener.make_room(live, now) else { return };
         let Some(stack_arc) = stack.me.upgrade() else { return };
         let child = Self::make(stack_arc, self.domain, options, tcp);
-        let live = self.half_open.fetch_add(1, Ordering::AcqRel);
+        self.half_open.fetch_add(1, Ordering::AcqRel);
         child.is_half_open.store(true, Ordering::Relaxed);
-        let victim = listener.add_half_open(Arc::downgrade(&child), live);
+        listener.half_open.push_back((now, Arc::downgrade(&child)));
         drop(tcb);
         if let Some(victim) = victim {
             victim.drop_half_open();

@@ -101,9 +101,11 @@ impl Tcb {
         }
         if length < unsent.min(mss) {
             self.send.window_limited |= room < open && room < mss;
-            // Silly window avoidance (RFC 9293, 3.8.6.2.1).
-            let half = self.send.largest_window / 2;
-            if length == 0 || in_flight > 0 || room < mss || length < half.max(1) {
+            // Silly window avoidance (RFC 9293, 3.8.6.2.1): half of the largest
+            // window is worth sending, less only when the timer says so.
+            let half = (self.send.largest_window / 2).min(mss);
+            let worth = length >= half.max(1) && room >= length;
+            if length == 0 || room < mss.min(unsent) && in_flight > 0 || !(worth || self.send.override_window) {
                 return Step::Idle;
             }
         }

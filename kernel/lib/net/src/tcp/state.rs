@@ -103,6 +103,8 @@ pub(super) struct Sending {
     /// Where the tail probe ended.
     pub(super) probe_end: Option<Seq>,
     pub(super) window_limited: bool,
+    /// The persist timer expired: send whatever the window takes.
+    pub(super) override_window: bool,
     pub(super) last_sent: Instant,
     pub(super) retries: u32,
     /// When the first of the current retries was.
@@ -272,6 +274,7 @@ impl Tcb {
                 timeout_recovery: false,
                 probe_end: None,
                 window_limited: false,
+                override_window: false,
                 last_sent: Instant::ZERO,
                 retries: 0,
                 retry_start: None,

@@ -153,7 +153,9 @@ impl Tcb {
             return self.set_retransmit_timer(context.now);
         }
         let before = self.send.nxt;
+        self.send.override_window = true;
         self.output(context);
+        self.send.override_window = false;
         if self.send.nxt != before {
             return;
         }

@@ -25,9 +25,7 @@ fn serve(network: &Network, socket: &dyn kio::Socket, refuse: bool, log: &mut Ve
             DhcpMessageType::Request if refuse => DhcpMessageType::Nak,
             _ => DhcpMessageType::Ack,
         };
-        let mut dns = smoltcp_dns();
-        let _ = dns.push(Ipv4Addr::new(10, 0, 0, 3));
-        let reply = DhcpRepr {
+        let mut reply = DhcpRepr {
             message_type,
             your_ip: GIVEN,
             server_ip: SERVER,
@@ -37,13 +35,14 @@ fn serve(network: &Network, socket: &dyn kio::Socket, refuse: bool, log: &mut Ve
             client_identifier: None,
             server_identifier: Some(SERVER),
             parameter_request_list: None,
-            dns_servers: Some(dns),
+            dns_servers: Some(Default::default()),
             max_size: None,
             lease_duration: Some(600),
             additional_options: &[],
             client_hardware_address: EthernetAddress([2, 0, 0, 0, 0, 2]),
             ..request
         };
+        reply.dns_servers.as_mut().unwrap().push(Ipv4Addr::new(10, 0, 0, 3)).unwrap();
         let mut out = std::vec![0; reply.buffer_len()];
         reply.emit(&mut DhcpPacket::new_unchecked(&mut out[..])).unwrap();
         let to = match info.from {
@@ -53,26 +52,6 @@ fn serve(network: &Network, socket: &dyn kio::Socket, refuse: bool, log: &mut Ve
         send_to(socket, &out, &v4(to, 68)).unwrap();
     }
     let _ = network;
-}
-
-fn smoltcp_dns() -> heapless_dns::Dns {
-    heapless_dns::Dns::new()
-}
-
-mod heapless_dns {
-    /// The vector type of name servers, named through the field that holds it.
-    pub(super) type Dns = <crate::tests::addresses::Hold as super::Held>::Type;
-}
-
-/// Names the type of a field of another crate.
-trait Held {
-    type Type;
-}
-
-struct Hold;
-
-impl Held for Hold {
-    type Type = heapless::Vec<Ipv4Addr, { smoltcp::wire::DHCP_MAX_DNS_SERVER_COUNT }>;
 }
 
 #[test]
@@ -159,7 +138,7 @@ fn ipv6_link_local_works_with_a_scope() {
         network.run(3 * SECOND);
         network.link.faults.lock().loss = loss;
         let to = link_local(&network, 1);
-        assert_eq!(to.to_string(), "fe80::ff:fe00:2");
+        assert_eq!(to, "fe80::ff:fe00:2".parse::<Ipv6Addr>().unwrap());
         let listener = network.b.socket(10, 1, 0).unwrap();
         listener
             .bind(&SocketAddress::Inet6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 80, 0, 0)))

@@ -8,7 +8,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use kio::{
-    Clock, Errno, Events, File, Instant, MessageFlags, Result, SliceSink, SliceSource, Socket,
+    Clock, Errno, Events, Instant, MessageFlags, Result, SliceSink, SliceSource, Socket,
     SocketAddress, TimerId, Timers, Wake,
 };
 use ksync::SpinLock;
