@@ -77,7 +77,7 @@ fn build(program: &Program, root: &Path, out: &Path) -> PathBuf {
     let target = out.join(program.package);
     let mut cargo = nested_cargo(root);
     cargo
-        .args(["build", "--release", "--locked", "--manifest-path", "kernel/Cargo.toml"])
+        .args(["build", "--release", "--manifest-path", "kernel/Cargo.toml"])
         .args(["--package", program.package, "--config", program.configuration, "--target-dir"])
         .arg(&target);
     let status =
