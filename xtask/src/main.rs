@@ -16,7 +16,11 @@ use std::process::ExitCode;
 type Command = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<()>);
 
 const COMMANDS: &[Command] = &[
-    ("demo", "install what is missing, build the example web server, boot it, fetch a page", demo::run),
+    (
+        "demo",
+        "install what is missing, build the example web server, boot it, fetch a page",
+        demo::run,
+    ),
     ("test", "everything that CI runs", ladder::run),
     ("tidy", "check the rules of this repository", tidy::run),
     ("guest", "run the guest tests on Linux and in the unikernel", guest::run),

@@ -29,7 +29,12 @@ pub(crate) fn run(_arguments: &[String]) -> Result<()> {
     for error in &findings.errors {
         println!("error: {error}");
     }
-    println!("tidy: {} files, {} errors, {} warnings", files.len(), findings.errors.len(), findings.warnings.len());
+    println!(
+        "tidy: {} files, {} errors, {} warnings",
+        files.len(),
+        findings.errors.len(),
+        findings.warnings.len()
+    );
     if findings.errors.is_empty() { Ok(()) } else { bail!("the repository breaks its rules") }
 }
 
@@ -43,7 +48,10 @@ fn files(root: &Path) -> Result<Vec<PathBuf>> {
             let path = directory.join(entry.file_name());
             if !entry.file_type()?.is_dir() {
                 found.push(path);
-            } else if !matches!(entry.file_name().to_str(), Some("target" | ".git" | "out" | "corpus")) {
+            } else if !matches!(
+                entry.file_name().to_str(),
+                Some("target" | ".git" | "out" | "corpus")
+            ) {
                 pending.push(path);
             }
         }

@@ -72,7 +72,7 @@ fn rust(name: &str, text: &str, findings: &mut Findings) {
             findings.errors.push(format!("{name}: {lines} lines; {LENGTH_LIMIT} are the limit"));
         }
         lines if lines > LENGTH_AIM => {
-            findings.warnings.push(format!("{name}: {lines} lines; aim at {LENGTH_AIM}"))
+            findings.warnings.push(format!("{name}: {lines} lines; aim at {LENGTH_AIM}"));
         }
         _ => {}
     }
