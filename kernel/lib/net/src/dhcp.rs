@@ -143,7 +143,9 @@ impl Phase {
     fn lease(&self) -> Option<&Lease> {
         match self {
             Self::Selecting => None,
-            Self::Requesting(l) | Self::Bound(l) | Self::Renewing(l) | Self::Rebinding(l) => Some(l),
+            Self::Requesting(l) | Self::Bound(l) | Self::Renewing(l) | Self::Rebinding(l) => {
+                Some(l)
+            }
         }
     }
 }
@@ -268,14 +270,20 @@ impl DhcpClient {
                 self.send(stack, &inner, now);
                 self.retry(stack, &mut inner, now);
             }
-            (DhcpMessageType::Ack, Phase::Requesting(_) | Phase::Renewing(_) | Phase::Rebinding(_)) => {
+            (
+                DhcpMessageType::Ack,
+                Phase::Requesting(_) | Phase::Renewing(_) | Phase::Rebinding(_),
+            ) => {
                 let Some(lease) = self.lease_of(&repr) else { return };
                 let old = inner.phase.lease().cloned();
                 self.bind(stack, &mut inner, &repr, &lease, now);
                 drop(inner);
                 self.apply(stack, old.as_ref(), &lease);
             }
-            (DhcpMessageType::Nak, Phase::Requesting(_) | Phase::Renewing(_) | Phase::Rebinding(_)) => {
+            (
+                DhcpMessageType::Nak,
+                Phase::Requesting(_) | Phase::Renewing(_) | Phase::Rebinding(_),
+            ) => {
                 let old = inner.phase.lease().cloned();
                 let had = !matches!(inner.phase, Phase::Requesting(_));
                 self.start_over(stack, &mut inner, now);
@@ -376,7 +384,13 @@ impl DhcpClient {
     }
 
     /// While an address is held: half of the time that is left (4.4.5).
-    fn retry_bound(self: &Arc<Self>, stack: &Stack, inner: &mut Inner, until: Instant, now: Instant) {
+    fn retry_bound(
+        self: &Arc<Self>,
+        stack: &Stack,
+        inner: &mut Inner,
+        until: Instant,
+        now: Instant,
+    ) {
         let half = ((until - now) / 2).max(Duration::from_secs(60)).min(until - now);
         self.arm(stack, inner, now + half.max(Duration::from_secs(1)));
     }

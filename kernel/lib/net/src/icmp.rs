@@ -85,12 +85,8 @@ impl Stack {
         if p.len() < 8 {
             return;
         }
-        let mut sum = checksum::pseudo_header(
-            header.source,
-            header.destination,
-            protocol::ICMPV6,
-            p.len(),
-        );
+        let mut sum =
+            checksum::pseudo_header(header.source, header.destination, protocol::ICMPV6, p.len());
         sum.add(p);
         if !sum.is_valid() {
             return;
@@ -113,12 +109,12 @@ impl Stack {
         let config = self.config();
         let now = self.now();
         let scope = incoming.interface.index;
-        let Ok(mut path) = self.path(h.source, if h.source.is_link_scope() { scope } else { 0 }, now)
+        let Ok(mut path) =
+            self.path(h.source, if h.source.is_link_scope() { scope } else { 0 }, now)
         else {
             return;
         };
-        let source =
-            if config.is_local(h.destination) { h.destination } else { path.source };
+        let source = if config.is_local(h.destination) { h.destination } else { path.source };
         let mut buffer = HeaderBuffer::new();
         buffer.push(&[kind, 0, 0, 0]);
         self.send_icmp(&mut path, source, h.source, buffer, &incoming.payload[4..], now);
@@ -169,7 +165,10 @@ impl Stack {
     pub(crate) fn send_unreachable(&self, incoming: &Incoming<'_>, what: Unreachable) {
         let h = &incoming.header;
         let now = self.now();
-        if h.source.is_unspecified() || h.destination.is_multicast() || !self.icmp_errors.allows(now) {
+        if h.source.is_unspecified()
+            || h.destination.is_multicast()
+            || !self.icmp_errors.allows(now)
+        {
             return;
         }
         let scope = if h.source.is_link_scope() { incoming.interface.index } else { 0 };

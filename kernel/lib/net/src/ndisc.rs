@@ -71,7 +71,8 @@ impl Stack {
     pub(crate) fn start_ipv6(&self, interface: &Arc<Interface>) {
         let ip = Ip(0xfe80 << 112 | interface_id(interface.mac));
         self.add_tentative(interface, ip, 64, Instant::FAR_FUTURE, Instant::FAR_FUTURE);
-        let solicitor = Solicitor { interface: Arc::downgrade(interface), left: ROUTER_SOLICITATIONS };
+        let solicitor =
+            Solicitor { interface: Arc::downgrade(interface), left: ROUTER_SOLICITATIONS };
         self.timers.arm(self.now() + RETRANSMIT + Duration::from_millis(100), Arc::new(solicitor));
     }
 

@@ -202,8 +202,15 @@ fn links(config: &Config, request: &Request, (seq, port): (u32, u32), multi: u16
         let c = &interface.counters;
         let mut statistics = [0u8; 96];
         let counts = [
-            &c.rx_packets, &c.tx_packets, &c.rx_bytes, &c.tx_bytes, &c.rx_errors, &c.rx_errors,
-            &c.rx_dropped, &c.tx_dropped, &c.rx_multicast,
+            &c.rx_packets,
+            &c.tx_packets,
+            &c.rx_bytes,
+            &c.tx_bytes,
+            &c.rx_errors,
+            &c.rx_errors,
+            &c.rx_dropped,
+            &c.tx_dropped,
+            &c.rx_multicast,
         ];
         for (at, count) in counts.iter().enumerate() {
             // rtnl_link_stats: errors of transmission are not counted.
@@ -228,7 +235,12 @@ fn links(config: &Config, request: &Request, (seq, port): (u32, u32), multi: u16
     all
 }
 
-fn addresses(config: &Config, request: &Request, (seq, port): (u32, u32), multi: u16) -> Vec<Vec<u8>> {
+fn addresses(
+    config: &Config,
+    request: &Request,
+    (seq, port): (u32, u32),
+    multi: u16,
+) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for a in config.addresses.iter().filter(|a| request.wants(family(a.ip))) {
         let Some(interface) = config.interface(a.interface) else { continue };

@@ -310,7 +310,13 @@ impl SocketOptions {
     }
 
     /// getsockopt(2); `None` when the option is not one of these.
-    pub(crate) fn value(&self, stack: &Stack, domain: u16, level: i32, name: i32) -> Option<OptionValue> {
+    pub(crate) fn value(
+        &self,
+        stack: &Stack,
+        domain: u16,
+        level: i32,
+        name: i32,
+    ) -> Option<OptionValue> {
         match level {
             SOL_SOCKET => self.socket_value(stack, name),
             IPPROTO_IP => self.ip_value(name),

@@ -234,9 +234,9 @@ impl RawSocket {
         }
         let others = self.stack.raw.all();
         let taken = |id: u16| {
-            others
-                .iter()
-                .any(|s| s.kind == Kind::Ping && s.inode != self.inode && s.inner.lock().local.port == id)
+            others.iter().any(|s| {
+                s.kind == Kind::Ping && s.inode != self.inode && s.inner.lock().local.port == id
+            })
         };
         let id = if id != 0 {
             if taken(id) {
@@ -254,7 +254,14 @@ impl RawSocket {
         Ok(())
     }
 
-    fn transmit(&self, inner: &Inner, bytes: &mut [u8], to: Endpoint, scope: u32, control: &[Control]) -> Result<()> {
+    fn transmit(
+        &self,
+        inner: &Inner,
+        bytes: &mut [u8],
+        to: Endpoint,
+        scope: u32,
+        control: &[Control],
+    ) -> Result<()> {
         let info = send_info(control)?;
         let now = self.stack.now();
         let device = if scope != 0 { scope } else { inner.options.device };

@@ -95,9 +95,10 @@ impl Config {
     pub(crate) fn is_broadcast(&self, ip: Ip) -> bool {
         ip == Ip::BROADCAST4
             || (ip.is_v4()
-                && self.addresses.iter().any(|a| {
-                    a.ip.is_v4() && a.prefix < 31 && a.ip.broadcast_of(a.prefix) == ip
-                }))
+                && self
+                    .addresses
+                    .iter()
+                    .any(|a| a.ip.is_v4() && a.prefix < 31 && a.ip.broadcast_of(a.prefix) == ip))
     }
 
     pub(crate) fn addresses_of(&self, interface: u32) -> impl Iterator<Item = &Address> {
@@ -106,7 +107,12 @@ impl Config {
 
     /// Finds the way to `destination`; `interface` is that of a scope or of
     /// SO_BINDTODEVICE, or 0.
-    pub(crate) fn route(&self, destination: Ip, interface: u32, now: Instant) -> Result<(Arc<Interface>, Ip, Ip)> {
+    pub(crate) fn route(
+        &self,
+        destination: Ip,
+        interface: u32,
+        now: Instant,
+    ) -> Result<(Arc<Interface>, Ip, Ip)> {
         let loopback = || self.interfaces.iter().find(|i| i.is_loopback());
         if self.is_local(destination) {
             let lo = loopback().ok_or(Errno::ENETUNREACH)?;

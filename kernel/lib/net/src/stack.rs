@@ -177,7 +177,8 @@ impl Stack {
             config.routes.retain(|r| {
                 r.interface != interface
                     || r.network.is_v4() != ip.is_v4()
-                    || (r.gateway.is_none() && !(ip.is_in(r.network, r.prefix) && r.prefix == address.prefix))
+                    || (r.gateway.is_none()
+                        && !(ip.is_in(r.network, r.prefix) && r.prefix == address.prefix))
                     || r.gateway.is_some_and(|g| !g.is_in(ip, address.prefix))
             });
         });
@@ -216,12 +217,7 @@ impl Stack {
 
     /// socket(2) for AF_INET, AF_INET6, AF_NETLINK and AF_PACKET.
     /// `socket_type` comes without the SOCK_NONBLOCK and SOCK_CLOEXEC bits.
-    pub fn socket(
-        &self,
-        domain: u16,
-        socket_type: u16,
-        protocol: u16,
-    ) -> Result<Arc<dyn Socket>> {
+    pub fn socket(&self, domain: u16, socket_type: u16, protocol: u16) -> Result<Arc<dyn Socket>> {
         crate::socket::create(self, domain, socket_type, protocol)
     }
 

@@ -71,8 +71,7 @@ impl Ip {
     /// fe80::/10 or multicast of link scope: an address that needs a scope.
     pub(crate) fn is_link_scope(self) -> bool {
         !self.is_v4()
-            && (self.0 >> 118 == 0xfe80 >> 6
-                || (self.is_multicast() && (self.0 >> 112) & 0xf <= 2))
+            && (self.0 >> 118 == 0xfe80 >> 6 || (self.is_multicast() && (self.0 >> 112) & 0xf <= 2))
     }
 
     pub(crate) fn is_link_local(self) -> bool {

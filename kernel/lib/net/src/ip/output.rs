@@ -123,11 +123,7 @@ impl Stack {
             offset: offset as u16,
         });
         let segmentation = out.segment.filter(|_| !fits).map(|size| Segmentation {
-            kind: if out.source.is_v4() {
-                SegmentationKind::Tcp4
-            } else {
-                SegmentationKind::Tcp6
-            },
+            kind: if out.source.is_v4() { SegmentationKind::Tcp4 } else { SegmentationKind::Tcp6 },
             size: size as u16,
             header_length: header_length as u16,
         });
@@ -235,7 +231,8 @@ impl Stack {
     ) -> core::result::Result<(), SendError> {
         let interface = path.interface.clone();
         if interface.is_loopback() {
-            let packet = TxPacket { header: header.all(), payload, checksum: None, segmentation: None };
+            let packet =
+                TxPacket { header: header.all(), payload, checksum: None, segmentation: None };
             return interface.transmit(&packet).map_err(from_device);
         }
         let v4 = header.all().first().is_some_and(|b| b >> 4 == 4);
@@ -300,7 +297,13 @@ impl Stack {
     }
 
     /// Sends a frame without IP, such as ARP.
-    pub(crate) fn send_raw(&self, interface: &Arc<Interface>, mac: [u8; 6], kind: u16, body: &[u8]) {
+    pub(crate) fn send_raw(
+        &self,
+        interface: &Arc<Interface>,
+        mac: [u8; 6],
+        kind: u16,
+        body: &[u8],
+    ) {
         let mut h = [0; ETHERNET_HEADER];
         h[0..6].copy_from_slice(&mac);
         h[6..12].copy_from_slice(&interface.mac);

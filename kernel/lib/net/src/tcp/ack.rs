@@ -50,7 +50,9 @@ impl Tcb {
             return;
         }
         let window = usize::from(s.window) << send.scale;
-        if window > send.window && self.deadlines.retransmit.is_some_and(|(w, _)| w == super::state::Wait::Persist) {
+        if window > send.window
+            && self.deadlines.retransmit.is_some_and(|(w, _)| w == super::state::Wait::Persist)
+        {
             self.deadlines.retransmit = None;
             send.rtt.backoff = 0;
         }
@@ -154,8 +156,10 @@ impl Tcb {
         // After a retransmission only the timestamp tells.
         if self.send.rtt.backoff > 0 && self.timestamps.on {
             if let Some((_, echo)) = s.options.timestamps.filter(|t| t.1 != 0) {
+                // The echo is of the first copy that arrived. When acknowledgements
+                // were lost over and over, that is no round trip any more.
                 let ms = self.timestamp(context.now).wrapping_sub(echo);
-                if ms < 120_000 {
+                if ms < 3000 {
                     self.send.rtt.sample(Duration::from_millis(u64::from(ms).max(1)));
                 }
             }

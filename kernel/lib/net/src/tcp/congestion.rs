@@ -129,8 +129,7 @@ impl Congestion {
     /// A loss was seen.
     pub(super) fn reduce(&mut self, mss: usize) {
         // Fast convergence (RFC 9438, 4.7).
-        self.largest =
-            if self.window < self.largest { self.window * 17 / 20 } else { self.window };
+        self.largest = if self.window < self.largest { self.window * 17 / 20 } else { self.window };
         self.threshold = (self.window * 7 / 10).max(2 * mss);
         self.window = self.threshold;
         self.epoch = None;

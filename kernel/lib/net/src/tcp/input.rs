@@ -59,9 +59,13 @@ impl Stack {
                 socket.receive_segment(self, &segment);
                 true
             }
-            Found::TimeWait(record) => {
-                self.receive_in_time_wait(local, remote, &record, &segment, incoming.interface.index)
-            }
+            Found::TimeWait(record) => self.receive_in_time_wait(
+                local,
+                remote,
+                &record,
+                &segment,
+                incoming.interface.index,
+            ),
             Found::Nothing => false,
         }
     }
@@ -144,8 +148,9 @@ impl TcpSocket {
         }
         tcb.input(&context, segment);
         // Acknowledgement and wake-up wait for the end of the batch.
-        let defer = (!tcb.wake.is_empty() || tcb.receive.ack_now || tcb.receive.acked != tcb.receive.nxt)
-            && !tcb.in_batch;
+        let defer =
+            (!tcb.wake.is_empty() || tcb.receive.ack_now || tcb.receive.acked != tcb.receive.nxt)
+                && !tcb.in_batch;
         tcb.in_batch |= defer;
         drop(tcb);
         if defer {
@@ -174,7 +179,11 @@ impl TcpSocket {
         }
         let opening = matches!(tcb.state, State::SynSent | State::SynReceived);
         // RFC 5927, 5.2: no error ends a connection that stands.
-        if opening && (error.hard || error.errno == Errno::EHOSTUNREACH || error.errno == Errno::ENETUNREACH) {
+        if opening
+            && (error.hard
+                || error.errno == Errno::EHOSTUNREACH
+                || error.errno == Errno::ENETUNREACH)
+        {
             tcb.fail(&context, error.errno);
             tcb.flush_wake(self);
         } else {
@@ -356,7 +365,10 @@ impl Tcb {
         let window = self.receive.edge.distance(self.receive.nxt);
         let end = s.seq + s.length();
         let inside = if s.length() == 0 {
-            self.receive.nxt.le(s.seq) && (s.seq.lt(self.receive.edge) || s.seq == self.receive.nxt || s.seq == self.receive.edge)
+            self.receive.nxt.le(s.seq)
+                && (s.seq.lt(self.receive.edge)
+                    || s.seq == self.receive.nxt
+                    || s.seq == self.receive.edge)
         } else {
             self.receive.nxt.lt(end) && s.seq.lt(self.receive.edge)
         };

@@ -8,11 +8,11 @@
 //! the device. The connection table is sharded and holds a socket from its
 //! first SYN until it is closed; TIME-WAIT is a small record in the table.
 
+mod ack;
 mod buffer;
 mod congestion;
 mod input;
 mod listener;
-mod ack;
 mod options;
 mod output;
 mod reassembly;

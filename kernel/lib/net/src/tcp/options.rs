@@ -63,7 +63,12 @@ fn between(value: i32, low: i32, high: i32) -> Result<i32> {
 
 impl Tcb {
     /// setsockopt(2) at IPPROTO_TCP.
-    pub(super) fn set_tcp_option(&mut self, context: &Context<'_>, name: i32, value: &[u8]) -> Result<()> {
+    pub(super) fn set_tcp_option(
+        &mut self,
+        context: &Context<'_>,
+        name: i32,
+        value: &[u8],
+    ) -> Result<()> {
         if name == 13 {
             // Any name of an algorithm that Linux has by default.
             let name = value.split(|b| *b == 0).next().unwrap_or(&[]);
@@ -156,7 +161,8 @@ impl Tcb {
         info[2] = self.send.retries as u8;
         info[3] = self.send.probes as u8;
         info[4] = self.send.rtt.backoff as u8;
-        info[5] = u8::from(self.timestamps.on) | u8::from(self.sack) << 1
+        info[5] = u8::from(self.timestamps.on)
+            | u8::from(self.sack) << 1
             | u8::from(self.receive.scale > 0) << 2;
         info[6] = self.send.scale | self.receive.scale << 4;
         let mss = self.send.mss.max(1);

@@ -54,7 +54,12 @@ impl Tcb {
     }
 
     /// Sends `[start, start + length)` again; the FIN may be in it.
-    pub(super) fn retransmit_range(&mut self, context: &Context<'_>, start: Seq, length: usize) -> bool {
+    pub(super) fn retransmit_range(
+        &mut self,
+        context: &Context<'_>,
+        start: Seq,
+        length: usize,
+    ) -> bool {
         let data_end = self.data_end();
         let data = length.min(data_end.distance(start));
         let mut flags = ACK;
@@ -105,7 +110,10 @@ impl Tcb {
             // window is worth sending, less only when the timer says so.
             let half = (self.send.largest_window / 2).min(mss);
             let worth = length >= half.max(1) && room >= length;
-            if length == 0 || room < mss.min(unsent) && in_flight > 0 || !(worth || self.send.override_window) {
+            if length == 0
+                || room < mss.min(unsent) && in_flight > 0
+                || !(worth || self.send.override_window)
+            {
                 return Step::Idle;
             }
         }
@@ -212,7 +220,13 @@ impl Tcb {
 
     /// Puts one segment, or several of one size for the device to cut, on the
     /// wire. `Err` means that there was no room and the socket waits for it.
-    fn emit(&mut self, context: &Context<'_>, seq: Seq, length: usize, flags: u8) -> Result<(), ()> {
+    fn emit(
+        &mut self,
+        context: &Context<'_>,
+        seq: Seq,
+        length: usize,
+        flags: u8,
+    ) -> Result<(), ()> {
         if !self.find_path(context) {
             // As good as lost: the timer tries again.
             return if flags & SYN != 0 || length == 0 { Ok(()) } else { Err(()) };
@@ -355,10 +369,11 @@ impl Tcb {
     pub(super) fn restart_retransmit_timer(&mut self, now: Instant) {
         let timeout = self.send.rtt.timeout();
         let probe = match self.send.rtt.smoothed() {
-            Some(rtt) if self.send.recover.is_none()
-                && self.send.probe_end.is_none()
-                && self.sack
-                && self.send.rtt.backoff == 0 =>
+            Some(rtt)
+                if self.send.recover.is_none()
+                    && self.send.probe_end.is_none()
+                    && self.sack
+                    && self.send.rtt.backoff == 0 =>
             {
                 // RFC 8985, 7.2, with the delayed acknowledgement for one segment.
                 let mut wait = rtt * 2 + Duration::from_millis(2);
@@ -384,7 +399,13 @@ impl Tcb {
 
 impl Stack {
     /// Answers a segment that belongs to nobody (RFC 9293, 3.10.7.1).
-    pub(super) fn send_tcp_reset(&self, local: Endpoint, remote: Endpoint, segment: &Segment<'_>, interface: u32) {
+    pub(super) fn send_tcp_reset(
+        &self,
+        local: Endpoint,
+        remote: Endpoint,
+        segment: &Segment<'_>,
+        interface: u32,
+    ) {
         if segment.has(RST) {
             return;
         }
@@ -406,7 +427,13 @@ impl Stack {
     }
 
     /// Sends a segment without data and without a connection.
-    pub(super) fn send_tcp_bare(&self, local: Endpoint, remote: Endpoint, fields: Fields, interface: u32) {
+    pub(super) fn send_tcp_bare(
+        &self,
+        local: Endpoint,
+        remote: Endpoint,
+        fields: Fields,
+        interface: u32,
+    ) {
         let now = self.now();
         let scope = if remote.ip.is_link_scope() { interface } else { 0 };
         let Ok(mut path) = self.path(remote.ip, scope, now) else { return };

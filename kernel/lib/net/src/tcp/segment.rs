@@ -211,7 +211,9 @@ mod tests {
     fn broken_options_end_the_list() {
         let mut bytes = [0u8; 28];
         bytes[12] = 7 << 4;
-        for options in [[2, 0, 0, 0, 0, 0, 0, 0], [2, 9, 0, 0, 0, 0, 0, 0], [5, 255, 1, 1, 1, 1, 1, 1]] {
+        for options in
+            [[2, 0, 0, 0, 0, 0, 0, 0], [2, 9, 0, 0, 0, 0, 0, 0], [5, 255, 1, 1, 1, 1, 1, 1]]
+        {
             bytes[20..].copy_from_slice(&options);
             let s = Segment::parse(&bytes).unwrap();
             assert!(s.options.mss.is_none() && s.options.sack_count == 0);

@@ -124,7 +124,9 @@ impl TcpSocket {
         }
         let wants = sink.remaining();
         self.with(|tcb, context| {
-            if tcb.state == State::Listen || (tcb.state == State::Closed && tcb.remote.port == 0 && tcb.error.is_none()) {
+            if tcb.state == State::Listen
+                || (tcb.state == State::Closed && tcb.remote.port == 0 && tcb.error.is_none())
+            {
                 return Err(Errno::ENOTCONN);
             }
             if tcb.receive.buffer.is_empty() {
@@ -203,7 +205,8 @@ impl TcpSocket {
             let mut to = to;
             if to.ip.is_unspecified() {
                 // Connecting to the wildcard means this host (ip(7)).
-                to.ip = if to.ip.is_v4() || self.domain == 2 { Ip::LOOPBACK4 } else { Ip::LOOPBACK6 };
+                to.ip =
+                    if to.ip.is_v4() || self.domain == 2 { Ip::LOOPBACK4 } else { Ip::LOOPBACK6 };
             }
             if to.port == 0 {
                 return Err(Errno::ECONNREFUSED);

@@ -170,16 +170,10 @@ pub(super) type WaitAt = Wait;
 
 impl Deadlines {
     pub(super) fn next(&self) -> Option<Instant> {
-        [
-            self.retransmit.map(|r| r.1),
-            self.delayed_ack,
-            self.keepalive,
-            self.linger,
-            self.cork,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [self.retransmit.map(|r| r.1), self.delayed_ack, self.keepalive, self.linger, self.cork]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
@@ -412,7 +406,9 @@ impl Tcb {
             parent.half_open.fetch_sub(1, core::sync::atomic::Ordering::AcqRel);
         }
         self.shut_write = true;
-        self.notify(Events::all().difference(Events::NVAL | Events::PRI | Events::RDBAND | Events::ERR));
+        self.notify(
+            Events::all().difference(Events::NVAL | Events::PRI | Events::RDBAND | Events::ERR),
+        );
     }
 
     /// Ends the connection with an error for the program.

@@ -79,9 +79,10 @@ impl Tcb {
             _ if self.orphan => ORPHAN_RETRIES,
             _ => RETRIES,
         };
-        let too_long = self.tcp.user_timeout.is_some_and(|limit| {
-            self.send.retry_start.is_some_and(|start| now - start >= limit)
-        });
+        let too_long = self
+            .tcp
+            .user_timeout
+            .is_some_and(|limit| self.send.retry_start.is_some_and(|start| now - start >= limit));
         self.send.retries >= limit || too_long
     }
 
@@ -135,8 +136,7 @@ impl Tcb {
     /// shows what is missing.
     fn expire_tail_probe(&mut self, context: &Context<'_>) {
         let before = self.send.nxt;
-        self.deadlines.retransmit =
-            Some((Wait::Timeout, context.now + self.send.rtt.timeout()));
+        self.deadlines.retransmit = Some((Wait::Timeout, context.now + self.send.rtt.timeout()));
         self.output(context);
         if self.send.nxt == before && self.flight() > 0 {
             let length = self.flight().min(self.send.mss);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! DHCP, neighbours, IPv6 configuration, netlink.
 
-use super::network::{A, CLEAN, Faults, Network, read, receive, send_to, tcp, transfer, udp, v4, write};
+use super::network::{
+    A, CLEAN, Faults, Network, read, receive, send_to, tcp, transfer, udp, v4, write,
+};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6};
 use core::time::Duration;
 use kio::{Errno, Events, SocketAddress};
@@ -15,7 +17,12 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const GIVEN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 15);
 
 /// Answers what is in the socket's queue, as a server on host A.
-fn serve(network: &Network, socket: &dyn kio::Socket, refuse: bool, log: &mut Vec<DhcpMessageType>) {
+fn serve(
+    network: &Network,
+    socket: &dyn kio::Socket,
+    refuse: bool,
+    log: &mut Vec<DhcpMessageType>,
+) {
     while let Ok((bytes, info)) = receive(socket) {
         let packet = DhcpPacket::new_checked(&bytes[..]).unwrap();
         let request = DhcpRepr::parse(&packet).unwrap();
@@ -80,7 +87,9 @@ fn dhcp_gives_keeps_and_takes_an_address() {
         assert_eq!((lease.address, lease.prefix), (GIVEN, 24));
         assert_eq!(lease.gateway, Some(SERVER));
         assert_eq!(lease.dns, [Ipv4Addr::new(10, 0, 0, 3)]);
-        assert!(network.b.routes().iter().any(|r| r.prefix == 0 && r.gateway == Some(SERVER.into())));
+        assert!(
+            network.b.routes().iter().any(|r| r.prefix == 0 && r.gateway == Some(SERVER.into()))
+        );
         // Renewed for an hour.
         network.link.faults.lock().loss = 0;
         let renewals = log.len();

@@ -158,7 +158,10 @@ fn packet_information() {
         })
         .collect();
     assert_eq!(raw[0].0, 0);
-    assert_eq!((raw[0].1, &raw[0].2[..4], &raw[0].2[8..]), (8, &2i32.to_ne_bytes()[..], &B.octets()[..]));
+    assert_eq!(
+        (raw[0].1, &raw[0].2[..4], &raw[0].2[8..]),
+        (8, &2i32.to_ne_bytes()[..], &B.octets()[..])
+    );
     assert_eq!(raw[1], (0, 2, 64i32.to_ne_bytes().to_vec()));
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Loopback, and the cost of a request on it.
 
-use super::network::{Network, CLEAN, listen, read, tcp, udp, v4, write};
+use super::network::{CLEAN, Network, listen, read, tcp, udp, v4, write};
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
 use kio::{Errno, Events, SocketAddress};
 use std::vec::Vec;

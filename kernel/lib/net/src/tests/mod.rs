@@ -6,8 +6,8 @@ mod addresses;
 mod datagrams;
 mod loopback;
 mod network;
-mod streams;
 mod states;
+mod streams;
 
 /// Gives both ends a measure of the round trip.
 fn streams_warm(network: &network::Network, one: &dyn kio::Socket, two: &dyn kio::Socket) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Which socket a datagram is for.
 
-use super::socket::UdpSocket;
 use super::Datagram;
+use super::socket::UdpSocket;
 use crate::icmp::{PathError, Unreachable};
 use crate::interface::count;
 use crate::ip::{Endpoint, Incoming, Ip, be16, checksum, protocol};
@@ -95,7 +95,13 @@ impl UdpTable {
         drop(gone);
     }
 
-    fn best(&self, hash: u64, local: Endpoint, remote: Endpoint, interface: u32) -> Option<Arc<UdpSocket>> {
+    fn best(
+        &self,
+        hash: u64,
+        local: Endpoint,
+        remote: Endpoint,
+        interface: u32,
+    ) -> Option<Arc<UdpSocket>> {
         let shard = self.shard(local.port).lock();
         let list = shard.get(&local.port)?;
         let score = |e: &Entry| e.score(local.ip, remote, interface);

@@ -274,7 +274,8 @@ impl UdpSocket {
         header.push(&remote.port.to_be_bytes());
         header.push(&((8 + bytes.len()) as u16).to_be_bytes());
         header.push(&[0, 0]);
-        let discover = if v4 { inner.options.ip.mtu_discover } else { inner.options.ip.mtu_discover6 };
+        let discover =
+            if v4 { inner.options.ip.mtu_discover } else { inner.options.ip.mtu_discover6 };
         let out = Outgoing {
             source,
             destination: remote.ip,
