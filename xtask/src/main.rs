@@ -3,6 +3,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod gostd;
 mod guest;
 mod lab;
@@ -28,6 +29,7 @@ const COMMANDS: &[Command] = &[
     ("ratchet", "compare instruction counts with the committed ones", bench::ratchet::run),
     ("soak", "load the web server in the unikernel for minutes", soak::run),
     ("gostd", "run Go's standard library tests in the unikernel", gostd::run),
+    ("fuzz", "run the fuzz targets, --smoke for a moment on stable", fuzz::run),
 ];
 
 fn main() -> ExitCode {
