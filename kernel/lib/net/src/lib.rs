@@ -25,6 +25,7 @@ mod ndisc;
 mod neighbour;
 mod netlink;
 mod options;
+pub mod parse;
 mod port;
 mod raw;
 mod report;

@@ -162,6 +162,11 @@ impl NetlinkSocket {
     }
 }
 
+/// Requests in a message, for fuzz targets.
+pub(crate) fn count_requests(bytes: &[u8]) -> usize {
+    parse(bytes).len()
+}
+
 fn parse(mut bytes: &[u8]) -> Vec<Request> {
     let mut all = Vec::new();
     while bytes.len() >= 16 {

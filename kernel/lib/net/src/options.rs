@@ -160,7 +160,12 @@ impl SocketOptions {
             46 | 47 | 60 => Ok(()),
             62 => int(value).and_then(|v| {
                 let known = v == 0 || stack.config().interface(v as u32).is_some();
-                if known { Ok(self.device = v as u32) } else { Err(Errno::ENODEV) }
+                if known {
+                    let _: () = self.device = v as u32;
+                    Ok(())
+                } else {
+                    Err(Errno::ENODEV)
+                }
             }),
             _ => return None,
         })
@@ -192,8 +197,14 @@ impl SocketOptions {
         Some(match name {
             1 => int_or_byte(value).map(|v| self.type_of_service = v as u8),
             2 => int_or_byte(value).and_then(|v| match v {
-                -1 => Ok(self.ttl = None),
-                1..=255 => Ok(self.ttl = Some(v as u8)),
+                -1 => {
+                    let _: () = self.ttl = None;
+                    Ok(())
+                }
+                1..=255 => {
+                    let _: () = self.ttl = Some(v as u8);
+                    Ok(())
+                }
                 _ => Err(Errno::EINVAL),
             }),
             3 => flag().map(|v| ip.header_included = v),
@@ -209,8 +220,14 @@ impl SocketOptions {
             24 => flag().map(|v| ip.bind_no_port = v),
             32 => self.set_interface4(stack, value),
             33 => int_or_byte(value).and_then(|v| match v {
-                -1 => Ok(self.multicast.ttl = 1),
-                0..=255 => Ok(self.multicast.ttl = v as u8),
+                -1 => {
+                    let _: () = self.multicast.ttl = 1;
+                    Ok(())
+                }
+                0..=255 => {
+                    let _: () = self.multicast.ttl = v as u8;
+                    Ok(())
+                }
                 _ => Err(Errno::EINVAL),
             }),
             34 => flag().map(|v| self.multicast.loopback = v),

@@ -97,7 +97,7 @@ impl Stack {
         self.raw.deliver(incoming);
         match header.protocol {
             protocol::TCP if destination == Destination::Unicast => {
-                self.receive_tcp_unknown(incoming)
+                self.receive_tcp_unknown(incoming);
             }
             protocol::UDP => self.receive_udp(incoming, destination),
             protocol::ICMP if v4 => self.receive_icmp(incoming, destination),

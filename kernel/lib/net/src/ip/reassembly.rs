@@ -43,7 +43,8 @@ impl Reassembler {
         let fragment = header.fragment?;
         let end = fragment.offset + payload.len();
         // Only the last may have an odd length, and 64 KiB is the end.
-        if (fragment.more && payload.len() % 8 != 0) || payload.is_empty() || end > 65_535 {
+        if (fragment.more && !payload.len().is_multiple_of(8)) || payload.is_empty() || end > 65_535
+        {
             return None;
         }
         self.expire(now);

@@ -146,22 +146,23 @@ impl Tcb {
     }
 
     fn measure(&mut self, context: &Context<'_>, s: &Segment<'_>, ack: Seq) {
-        if let Some((end, sent)) = self.send.timed {
-            if end.le(ack) {
-                self.send.timed = None;
-                self.send.rtt.sample(context.now - sent);
-                return;
-            }
+        if let Some((end, sent)) = self.send.timed
+            && end.le(ack)
+        {
+            self.send.timed = None;
+            self.send.rtt.sample(context.now - sent);
+            return;
         }
         // After a retransmission only the timestamp tells.
-        if self.send.rtt.backoff > 0 && self.timestamps.on {
-            if let Some((_, echo)) = s.options.timestamps.filter(|t| t.1 != 0) {
-                // The echo is of the first copy that arrived. When acknowledgements
-                // were lost over and over, that is no round trip any more.
-                let ms = self.timestamp(context.now).wrapping_sub(echo);
-                if ms < 3000 {
-                    self.send.rtt.sample(Duration::from_millis(u64::from(ms).max(1)));
-                }
+        if self.send.rtt.backoff > 0
+            && self.timestamps.on
+            && let Some((_, echo)) = s.options.timestamps.filter(|t| t.1 != 0)
+        {
+            // The echo is of the first copy that arrived. When acknowledgements
+            // were lost over and over, that is no round trip any more.
+            let ms = self.timestamp(context.now).wrapping_sub(echo);
+            if ms < 3000 {
+                self.send.rtt.sample(Duration::from_millis(u64::from(ms).max(1)));
             }
         }
     }
@@ -204,13 +205,13 @@ impl Tcb {
             // More than (threshold - 1) segments above: a byte more, as the
             // last segment may be short.
             self.send.board.mark_lost((threshold - 1) * mss + 1);
-            if let Some(end) = self.send.probe_end {
-                if self.send.board.covers(end - 1) {
-                    // The tail arrived, what is before it did not.
-                    let edge = self.send.board.last_start().unwrap_or(self.send.una);
-                    self.send.board.lost_edge = self.send.board.lost_edge.max(edge);
-                    self.send.probe_end = None;
-                }
+            if let Some(end) = self.send.probe_end
+                && self.send.board.covers(end - 1)
+            {
+                // The tail arrived, what is before it did not.
+                let edge = self.send.board.last_start().unwrap_or(self.send.una);
+                self.send.board.lost_edge = self.send.board.lost_edge.max(edge);
+                self.send.probe_end = None;
             }
         } else if self.send.duplicate_acks as usize >= threshold && self.send.recover.is_none() {
             self.send.board.lost_edge = (self.send.una + mss).min(self.send.nxt);

@@ -78,10 +78,10 @@ impl Stack {
         }
         let Some(segment) = Segment::parse(incoming.payload) else { return };
         let index = incoming.interface.index;
-        if segment.flags & (SYN | ACK | RST) == SYN {
-            if let Some(listener) = self.tcp.listener(&self.hash, local, remote, index) {
-                return listener.receive_syn(self, local, remote, &segment, index);
-            }
+        if segment.flags & (SYN | ACK | RST) == SYN
+            && let Some(listener) = self.tcp.listener(&self.hash, local, remote, index)
+        {
+            return listener.receive_syn(self, local, remote, &segment, index);
         }
         self.send_tcp_reset(local, remote, &segment, index);
     }
@@ -308,10 +308,10 @@ impl Tcb {
         self.send.board.reset(self.send.una);
         self.send.retries = 0;
         self.send.retry_start = None;
-        if self.send.rtt.backoff == 0 {
-            if let Some((_, sent)) = self.send.timed.take() {
-                self.send.rtt.sample(context.now - sent);
-            }
+        if self.send.rtt.backoff == 0
+            && let Some((_, sent)) = self.send.timed.take()
+        {
+            self.send.rtt.sample(context.now - sent);
         }
         self.send.rtt.backoff = 0;
         self.send.timed = None;

@@ -26,3 +26,8 @@ mod timer;
 
 pub(crate) use socket::TcpSocket;
 pub(crate) use table::TcpTable;
+
+/// True for a well-formed segment.
+pub(crate) fn is_segment(bytes: &[u8]) -> bool {
+    segment::Segment::parse(bytes).is_some()
+}

@@ -118,7 +118,7 @@ impl Tcb {
             }
         }
         let last = length == unsent;
-        if last && length % mss != 0 && !fin && self.holds_short(in_flight, context.now) {
+        if last && !length.is_multiple_of(mss) && !fin && self.holds_short(in_flight, context.now) {
             // Of a long run only the short end waits.
             length -= length % mss;
             if length == 0 {
@@ -353,7 +353,7 @@ impl Tcb {
             if matches!(self.deadlines.retransmit, None | Some((Wait::Persist, _))) {
                 self.restart_retransmit_timer(now);
             }
-        } else if self.data_end().distance(self.send.nxt) > 0 && !self.deadlines.cork.is_some() {
+        } else if self.data_end().distance(self.send.nxt) > 0 && self.deadlines.cork.is_none() {
             // Something to send, nothing out: only a window or a path is missing.
             if self.deadlines.retransmit.is_none_or(|(w, _)| w != Wait::Persist) {
                 self.deadlines.retransmit = Some((Wait::Persist, now + self.send.rtt.timeout()));

@@ -49,10 +49,11 @@ impl Scoreboard {
     pub(super) fn add(&mut self, start: Seq, end: Seq) -> bool {
         let first = self.sacked.partition_point(|r| r.1.lt(start));
         let last = self.sacked.partition_point(|r| r.0.le(end));
-        if let Some(r) = self.sacked.get(first) {
-            if r.0.le(start) && end.le(r.1) {
-                return false;
-            }
+        if let Some(r) = self.sacked.get(first)
+            && r.0.le(start)
+            && end.le(r.1)
+        {
+            return false;
         }
         if first == last && self.sacked.len() >= RANGES {
             return false;

@@ -131,7 +131,7 @@ impl Fields {
         h[2..4].copy_from_slice(&self.destination_port.to_be_bytes());
         h[4..8].copy_from_slice(&self.seq.0.to_be_bytes());
         h[8..12].copy_from_slice(&self.ack.0.to_be_bytes());
-        h[12] = ((20 + n) / 4 << 4) as u8;
+        h[12] = (((20 + n) / 4) << 4) as u8;
         h[13] = self.flags;
         h[14..16].copy_from_slice(&self.window.to_be_bytes());
         buffer.push(&h);

@@ -333,7 +333,7 @@ impl Tcb {
         self.receive.buffer.len() >= enough
             || self.receive.fin
             || self.shut_read
-            || (self.receive.buffer.len() > 0 && self.state == State::Closed)
+            || (!self.receive.buffer.is_empty() && self.state == State::Closed)
     }
 
     /// poll(2), as tcp_poll of Linux.

@@ -61,13 +61,13 @@ impl Tcb {
         if due(self.deadlines.keepalive, now) {
             self.expire_keepalive(context);
         }
-        if let Some((wait, at)) = self.deadlines.retransmit {
-            if at <= now {
-                match wait {
-                    Wait::Timeout => self.expire_retransmit(context),
-                    Wait::TailProbe => self.expire_tail_probe(context),
-                    Wait::Persist => self.expire_persist(context),
-                }
+        if let Some((wait, at)) = self.deadlines.retransmit
+            && at <= now
+        {
+            match wait {
+                Wait::Timeout => self.expire_retransmit(context),
+                Wait::TailProbe => self.expire_tail_probe(context),
+                Wait::Persist => self.expire_persist(context),
             }
         }
     }

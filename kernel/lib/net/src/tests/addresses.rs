@@ -244,7 +244,7 @@ fn netlink_lists_links_addresses_and_routes() {
             let mut at = 0;
             while at < bytes.len() {
                 let length = u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-                assert!(length >= 16 && length % 4 == 0);
+                assert!(length >= 16 && length.is_multiple_of(4));
                 let header = &bytes[at..at + 16];
                 assert_eq!(header[8..12], 7u32.to_ne_bytes());
                 kinds.push(u16::from_ne_bytes(header[4..6].try_into().unwrap()));

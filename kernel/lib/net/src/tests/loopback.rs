@@ -96,6 +96,139 @@ fn udp_errors_come_back() {
     assert_eq!(read(&*socket, 10), Err(Errno::EAGAIN));
 }
 
+/// Wakes that are counted, as epoll sees them.
+#[derive(Default)]
+struct Edges(ksync::SpinLock<Vec<Events>>);
+
+impl kio::Wake for Edges {
+    fn wake(&self, _key: u64, ready: Events) {
+        self.0.lock().push(ready);
+    }
+}
+
+#[test]
+fn edges_are_told_each_time() {
+    let network = Network::bare(1, CLEAN);
+    let listener = listen(&network.a, 80, 16);
+    let edges = std::sync::Arc::new(Edges::default());
+    let all = Events::IN | Events::OUT | Events::RDHUP;
+    let watch = |s: &dyn kio::Socket| {
+        s.wait_queue().unwrap().register(edges.clone(), 0, all, false);
+    };
+    let taken = || core::mem::take(&mut *edges.0.lock());
+    let told = |e: Events| taken().iter().any(|w| w.contains(e));
+    watch(&*listener);
+    let client = tcp(&network.a);
+    watch(&*client);
+    client.set_option(6, 1, &1i32.to_ne_bytes()).unwrap();
+    let _ = client.connect(&v4(LO, 80));
+    assert!(told(Events::IN | Events::RDNORM) || told(Events::OUT));
+    let (server, _) = listener.accept().unwrap();
+    watch(&*server);
+    // Data that comes while older data is unread is an edge too.
+    for _ in 0..3 {
+        let _ = taken();
+        write(&*client, b"more").unwrap();
+        assert!(told(Events::IN));
+    }
+    // A writer that met a full buffer hears of room, once it is worth it.
+    let block = std::vec![1u8; 1 << 20];
+    while write(&*client, &block).is_ok() {}
+    assert!(!client.poll().contains(Events::OUT));
+    let _ = taken();
+    let mut rounds = 0;
+    while !told(Events::OUT) {
+        rounds += 1;
+        assert!(rounds < 1000, "no edge for the writer");
+        if read(&*server, 65_536).is_err() {
+            network.run(core::time::Duration::from_millis(50));
+        }
+    }
+    assert!(client.poll().contains(Events::OUT));
+    let _ = taken();
+    client.shutdown(kio::Shutdown::Write).unwrap();
+    while read(&*server, 1 << 20).is_ok_and(|b| !b.is_empty()) {}
+    network.run(core::time::Duration::from_millis(300));
+    while read(&*server, 1 << 20).is_ok_and(|b| !b.is_empty()) {}
+    network.run(core::time::Duration::from_millis(300));
+    assert!(told(Events::RDHUP));
+    let _ = udp(&network.a);
+}
+
+/// Threads that use one stack at once neither deadlock nor lose a byte.
+#[test]
+fn many_cpus_at_once() {
+    let network = Network::bare(1, CLEAN);
+    let listener = listen(&network.a, 80, 128);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // The only one that moves time.
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                network.run(core::time::Duration::from_millis(1));
+                std::thread::yield_now();
+            }
+        });
+        let servers = (0..2).map(|_| {
+            scope.spawn(|| {
+                let mut open: Vec<std::sync::Arc<dyn kio::Socket>> = Vec::new();
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    while let Ok((s, _)) = listener.accept() {
+                        open.push(s);
+                    }
+                    open.retain(|s| match read(&**s, 4096) {
+                        Ok(b) if b.is_empty() => {
+                            s.close();
+                            false
+                        }
+                        Ok(b) => write(&**s, &b).is_ok(),
+                        Err(e) => e == Errno::EAGAIN,
+                    });
+                    std::thread::yield_now();
+                }
+                open.iter().for_each(|s| s.close());
+            })
+        });
+        let servers: Vec<_> = servers.collect();
+        let clients: Vec<_> = (0..4u8)
+            .map(|id| {
+                let network = &network;
+                scope.spawn(move || {
+                    for round in 0..200u32 {
+                        let c = tcp(&network.a);
+                        let _ = c.connect(&v4(LO, 80));
+                        while !c.poll().contains(Events::OUT) {
+                            std::thread::yield_now();
+                        }
+                        for _ in 0..5 {
+                            let data = [id ^ round as u8; 700];
+                            write(&*c, &data).unwrap();
+                            let mut got = 0;
+                            while got < data.len() {
+                                match read(&*c, 4096) {
+                                    Ok(b) => {
+                                        assert!(b.iter().all(|x| *x == data[0]) && !b.is_empty());
+                                        got += b.len();
+                                    }
+                                    Err(Errno::EAGAIN) => std::thread::yield_now(),
+                                    Err(e) => panic!("{e}"),
+                                }
+                            }
+                        }
+                        c.close();
+                    }
+                })
+            })
+            .collect();
+        clients.into_iter().for_each(|c| c.join().unwrap());
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        servers.into_iter().for_each(|s| s.join().unwrap());
+    });
+    listener.close();
+    network.run(core::time::Duration::from_secs(300));
+    network.assert_no_connections();
+}
+
 /// Prints what a request and its answer cost.
 #[test]
 #[ignore = "a measurement"]
@@ -124,6 +257,7 @@ fn cost_of_a_request() {
     }
     let start = std::time::Instant::now();
     for _ in 0..20_000 {
+        network.run(core::time::Duration::from_millis(1));
         let client = tcp(&network.a);
         let _ = client.connect(&v4(LO, 80));
         let (server, _) = listener.accept().unwrap();

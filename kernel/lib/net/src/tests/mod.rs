@@ -4,6 +4,7 @@
 
 mod addresses;
 mod datagrams;
+mod hostile;
 mod loopback;
 mod network;
 mod states;

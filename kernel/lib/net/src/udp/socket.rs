@@ -41,6 +41,9 @@ struct Inner {
     cork: bool,
 }
 
+/// Bytes of this call, destination, and the whole datagram.
+type Gathered = (usize, Option<SocketAddress>, Vec<u8>);
+
 /// A datagram that members on this host get too.
 struct LoopBack {
     from: Endpoint,
@@ -180,7 +183,7 @@ impl UdpSocket {
         source: &mut dyn Source,
         to: Option<&SocketAddress>,
         more: bool,
-    ) -> Result<Option<(usize, Option<SocketAddress>, Vec<u8>)>> {
+    ) -> Result<Option<Gathered>> {
         let count = source.remaining();
         let (to, mut bytes) = match inner.pending.take() {
             Some((old, bytes)) => (old, bytes),
@@ -552,12 +555,12 @@ impl Socket for UdpSocket {
         let mut inner = self.inner.lock();
         if (level, name) == (17, 1) {
             inner.cork = crate::options::int(value)? != 0;
-            if !inner.cork {
-                if let Some((to, bytes)) = inner.pending.take() {
-                    let sent = self.transmit(&mut inner, to.as_ref(), &[], &bytes)?;
-                    drop(inner);
-                    self.finish(sent, &bytes);
-                }
+            if !inner.cork
+                && let Some((to, bytes)) = inner.pending.take()
+            {
+                let sent = self.transmit(&mut inner, to.as_ref(), &[], &bytes)?;
+                drop(inner);
+                self.finish(sent, &bytes);
             }
             return Ok(());
         }
