@@ -13,6 +13,7 @@ mod buffer;
 mod congestion;
 mod input;
 mod listener;
+mod open;
 mod options;
 mod output;
 mod reassembly;

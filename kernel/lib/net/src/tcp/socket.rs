@@ -3,7 +3,7 @@
 
 use super::listener::{BACKLOG_MAX, Listener};
 use super::options::TcpOptions;
-use super::state::{Context, State, Tcb, Wait};
+use super::state::{Context, State, Tcb};
 use super::table::Listening;
 use crate::ip::{Endpoint, Ip};
 use crate::options::{IPPROTO_TCP, SocketOptions};
@@ -66,7 +66,7 @@ impl TcpSocket {
     }
 
     /// Runs an operation under the lock, then wakes and flushes.
-    fn with<R>(&self, f: impl FnOnce(&mut Tcb, &Context<'_>) -> R) -> R {
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut Tcb, &Context<'_>) -> R) -> R {
         let context = Context { stack: &self.stack, socket: self, now: self.stack.now() };
         let mut tcb = self.inner.lock();
         let result = f(&mut tcb, &context);
@@ -87,7 +87,7 @@ impl TcpSocket {
         tcb.flush_wake(self);
     }
 
-    fn binding(&self, tcb: &Tcb, ip: Ip) -> Binding {
+    pub(super) fn binding(&self, tcb: &Tcb, ip: Ip) -> Binding {
         Binding {
             owner: self.inode,
             ip,
@@ -185,184 +185,6 @@ impl TcpSocket {
             tcb.output(context);
             Ok(count)
         })
-    }
-
-    fn start_connect(&self, to: Endpoint, scope: u32) -> Result<()> {
-        self.with(|tcb, context| {
-            match tcb.state {
-                State::Closed => {}
-                State::Listen => return Err(Errno::EISCONN),
-                State::SynSent | State::SynReceived => return Err(Errno::EALREADY),
-                _ => return Err(Errno::EISCONN),
-            }
-            if let Some(error) = tcb.error.take() {
-                tcb.reset_for_reuse();
-                return Err(error);
-            }
-            if tcb.remote.port != 0 {
-                tcb.reset_for_reuse();
-            }
-            let mut to = to;
-            if to.ip.is_unspecified() {
-                // Connecting to the wildcard means this host (ip(7)).
-                to.ip =
-                    if to.ip.is_v4() || self.domain == 2 { Ip::LOOPBACK4 } else { Ip::LOOPBACK6 };
-            }
-            if to.port == 0 {
-                return Err(Errno::ECONNREFUSED);
-            }
-            if to.ip.is_multicast() || context.stack.config().is_broadcast(to.ip) {
-                return Err(Errno::ENETUNREACH);
-            }
-            if scope != 0 {
-                tcb.options.device = scope;
-            }
-            let path = context.stack.path(to.ip, tcb.options.device, context.now)?;
-            let source = match tcb.local.ip {
-                ip if tcb.bound && !ip.is_unspecified() => ip,
-                _ if path.source.is_unspecified() => return Err(Errno::EADDRNOTAVAIL),
-                _ => path.source,
-            };
-            if source.is_v4() != to.ip.is_v4() {
-                return Err(Errno::ENETUNREACH);
-            }
-            tcb.path = Some(path);
-            self.take_tuple(tcb, context, source, to)?;
-            tcb.state = State::SynSent;
-            tcb.shut_write = false;
-            tcb.start_sequence(context);
-            tcb.timestamps.on = true;
-            tcb.receive.edge = tcb.receive.nxt + tcb.receive.limit.min(65_535);
-            tcb.send_syn(context);
-            tcb.send.last_sent = context.now;
-            tcb.send.timed = Some((tcb.send.nxt, context.now));
-            let wait = tcb.send.rtt.timeout();
-            tcb.deadlines.retransmit = Some((Wait::Timeout, context.now + wait));
-            tcb.schedule(context);
-            Err(Errno::EINPROGRESS)
-        })
-    }
-
-    /// Puts the connection into the table, choosing a port when there is none.
-    fn take_tuple(
-        &self,
-        tcb: &mut Tcb,
-        context: &Context<'_>,
-        source: Ip,
-        to: Endpoint,
-    ) -> Result<()> {
-        let me = context.arc().ok_or(Errno::ENETDOWN)?;
-        let stack = context.stack;
-        // tcp_tw_reuse: a second is enough when timestamps tell old from new.
-        let replaces = |w: &super::table::TimeWait| {
-            w.timestamps.is_some() && context.now - w.since >= core::time::Duration::from_secs(1)
-        };
-        if tcb.bound {
-            let local = Endpoint::new(source, tcb.local.port);
-            if !stack.tcp.insert(&stack.hash, local, to, me, replaces) {
-                return Err(Errno::EADDRNOTAVAIL);
-            }
-            tcb.local = local;
-        } else {
-            let binding = Binding { reuse_address: true, ..self.binding(tcb, source) };
-            let random = stack.random_u32();
-            // Outgoing connections may share a port when their peers differ:
-            // the table of connections decides, the port table only says
-            // which ports have owners.
-            let port = stack
-                .tcp_ports
-                .lock()
-                .bind_any(binding, random, |port| {
-                    let local = Endpoint::new(source, port);
-                    stack.tcp.insert(&stack.hash, local, to, me.clone(), replaces)
-                })
-                .map_err(|_| Errno::EADDRNOTAVAIL)?;
-            tcb.local = Endpoint::new(source, port);
-            tcb.bound = true;
-        }
-        tcb.remote = to;
-        tcb.hashed = true;
-        Ok(())
-    }
-
-    fn close_listener(&self, tcb: &mut Tcb, context: &Context<'_>) -> Vec<Arc<Self>> {
-        self.stack.tcp.remove_listener(tcb.local.port, self);
-        let ready = tcb.listener.take().map(|l| l.ready.into_iter().collect());
-        tcb.destroy(context);
-        ready.unwrap_or_default()
-    }
-
-    /// Resets connections that nobody will accept.
-    fn abort_all(&self, connections: Vec<Arc<Self>>) {
-        for connection in connections {
-            connection.with(|tcb, context| {
-                tcb.orphan = true;
-                if tcb.hashed {
-                    tcb.send_reset(context);
-                    tcb.destroy(context);
-                }
-            });
-        }
-    }
-}
-
-impl Tcb {
-    /// Forgets a connection that failed, so that another may be tried.
-    fn reset_for_reuse(&mut self) {
-        let (options, tcp) = (self.options.clone(), self.tcp.clone());
-        let receive = self.receive.limit;
-        *self = Self::new(options, tcp);
-        self.receive.limit = receive;
-    }
-
-    /// The program took `count` bytes: the window may open.
-    fn consume(&mut self, context: &Context<'_>, count: usize) {
-        let ahead = !self.receive.early.is_empty();
-        self.receive.buffer.consume(count, ahead);
-        self.grow_receive_buffer(context, count);
-        if !self.hashed || self.receive.fin {
-            return;
-        }
-        let open = self.receive.edge.distance(self.receive.nxt);
-        let free = self.receive.limit.saturating_sub(self.receive.buffer.len());
-        // As Linux: an update is worth a segment when the window doubles.
-        if free >= 2 * open.max(1) && free - open >= self.receive.mss.min(self.receive.limit / 2) {
-            self.send_ack(context);
-        }
-    }
-
-    /// Dynamic right-sizing: a program that takes more than half the buffer in
-    /// a round trip gets a larger one.
-    fn grow_receive_buffer(&mut self, context: &Context<'_>, count: usize) {
-        if self.options.receive_buffer_locked || self.receive.limit >= RECEIVE_BUFFER_MAX {
-            return;
-        }
-        self.receive.read += count;
-        if self.receive.read < self.receive.limit {
-            return;
-        }
-        let rtt = self.send.rtt.smoothed().unwrap_or(core::time::Duration::from_millis(50));
-        if context.now - self.receive.measured < rtt * 2 {
-            self.receive.limit = (self.receive.limit * 2).min(RECEIVE_BUFFER_MAX);
-        }
-        self.receive.read = 0;
-        self.receive.measured = context.now;
-    }
-
-    /// Queues the FIN.
-    fn finish_sending(&mut self, context: &Context<'_>) {
-        if self.send.fin_queued {
-            return;
-        }
-        self.state = match self.state {
-            State::Established | State::SynReceived => State::FinWait1,
-            State::CloseWait => State::LastAck,
-            other => other,
-        };
-        self.send.fin_queued = true;
-        self.send.more = false;
-        self.deadlines.cork = None;
-        self.output(context);
     }
 }
 
