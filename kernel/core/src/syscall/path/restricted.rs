@@ -57,14 +57,14 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn to_root(&mut self) -> Result<()> {
+    fn enter_root(&mut self) -> Result<()> {
         if self.restricted(BENEATH) {
             return Err(Errno::EXDEV);
         }
         self.go(self.start.root.clone())
     }
 
-    fn to_parent(&mut self) -> Result<()> {
+    fn enter_parent(&mut self) -> Result<()> {
         if self.restricted(BENEATH) && self.at.is(self.start.base) {
             return Err(Errno::EXDEV);
         }
@@ -96,7 +96,7 @@ impl<'a> Walk<'a> {
         let mut text = path.to_vec();
         loop {
             if text.first() == Some(&b'/') {
-                self.to_root()?;
+                self.enter_root()?;
             }
             let from = text.iter().position(|b| *b != b'/').unwrap_or(text.len());
             let len = text[from..].iter().position(|b| *b == b'/');
@@ -106,7 +106,7 @@ impl<'a> Walk<'a> {
             let rest = next.map(|n| text[end + n..].to_vec());
             match name.as_slice() {
                 b"" | b"." => {}
-                b".." => self.to_parent()?,
+                b".." => self.enter_parent()?,
                 _ if rest.is_some() || self.follow || slash => {
                     let found = match self.look_up(&name) {
                         Ok(found) => found,
