@@ -3,10 +3,12 @@
 //! for long with cargo-fuzz.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::lab::flags::Flags;
+use crate::lab::process::succeed;
 use crate::lab::root;
 
 pub(crate) const HELP: &str = "\
@@ -36,6 +38,18 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         let [target] = flags.words.as_slice() else {
             bail!("name one target, or use --smoke\n{HELP}")
         };
+        let mut seeds = Command::new("cargo");
+        seeds.args([
+            "run",
+            "--quiet",
+            "--release",
+            "--bin",
+            "smoke",
+            "--",
+            "--write-seeds",
+            "corpus",
+        ]);
+        succeed(seeds.current_dir(root().join("fuzz")), Duration::from_secs(900))?;
         let seconds: u64 = flags.number("seconds", 60)?;
         cargo.args([
             "+nightly",

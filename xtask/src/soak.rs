@@ -2,6 +2,8 @@
 //! `cargo xtask soak`: a web server in the unikernel under 64 connections for
 //! minutes. It must never stall, never fail a request and never grow.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -24,6 +26,10 @@ cargo xtask soak [--seconds N] [--cpus 1,4] [--connections N] [--memory MiB]
 /// The longest time without a finished request.
 const STALL: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(500);
+/// The longest that one request of a connection of ours may take.
+const LATE: Duration = Duration::from_secs(5);
+/// Connections of ours beside those of wrk, which does not notice one that hangs.
+const PROBES: usize = 4;
 /// Memory that may be gone at the end of a phase: caches that fill up once.
 const GROWTH_KIB: u64 = 8 << 10;
 
@@ -172,6 +178,28 @@ fn watch(port: u16, over: &AtomicBool) -> Duration {
     longest
 }
 
+/// Asks over one connection that is kept, as often as it can; the number of
+/// answers. An answer that does not come is an error.
+fn probe(port: u16, over: &AtomicBool) -> Result<u64> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(LATE))?;
+    let mut answers = 0;
+    while !over.load(Ordering::Relaxed) {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: guest\r\n\r\n")?;
+        let mut answer = Vec::new();
+        let mut part = [0; 1024];
+        while !answer.ends_with(b"\r\n\r\nhello") {
+            let count =
+                stream.read(&mut part).with_context(|| format!("no answer within {LATE:?}"))?;
+            ensure!(count > 0, "the connection was closed after {answers} answers");
+            answer.extend_from_slice(&part[..count]);
+        }
+        answers += 1;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(answers)
+}
+
 fn soak(phase: &Phase, port: u16) -> Result<()> {
     let load = |seconds: u64| -> Result<Answer> {
         let seconds = u32::try_from(seconds)?;
@@ -181,22 +209,28 @@ fn soak(phase: &Phase, port: u16) -> Result<()> {
     load(2)?;
     let before = State::at_rest(port)?;
     let over = AtomicBool::new(false);
-    let (answer, longest) = std::thread::scope(|scope| {
+    let (answer, longest, probes) = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| watch(port, &over));
+        let probes: Vec<_> = (0..PROBES).map(|_| scope.spawn(|| probe(port, &over))).collect();
         let answer = load(phase.length.as_secs());
         over.store(true, Ordering::Relaxed);
-        (answer, watcher.join())
+        let probes: Vec<_> = probes.into_iter().filter_map(|p| p.join().ok()).collect();
+        (answer, watcher.join(), probes)
     });
     let (answer, longest) = (answer?, longest.unwrap_or(Duration::MAX));
+    for answers in probes {
+        answers.context("a connection that is kept open")?;
+    }
     let after = State::at_rest(port)?;
     let lost = before.available_kib.saturating_sub(after.available_kib);
     println!(
-        "{}: {} requests, {:.0}/s, {} errors, longest pause {:.2} s, memory {} -> {} KiB, heap {} -> {} KiB, \
+        "{}: {} requests, {:.0}/s, {} errors, {} late, longest pause {:.2} s, memory {} -> {} KiB, heap {} -> {} KiB, \
          goroutines {} -> {}, descriptors {} -> {}",
         phase.name(),
         answer.requests,
         answer.per_second,
         answer.errors,
+        answer.late,
         longest.as_secs_f64(),
         before.available_kib,
         after.available_kib,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `smoke [TARGET..] [--runs N] [--seed N] [--replay FILE]`: mutates the seeds of
+//! `smoke [TARGET..] [--runs N] [--seed N] [--replay FILE]
+//! [--write-seeds DIR]`: mutates the seeds of
 //! each target, the same way every time. An input that makes a target panic, or
 //! that takes too long, is left in `crashes/`.
 
@@ -34,6 +35,15 @@ fn main() -> ExitCode {
         };
         TARGETS.iter().filter(named).for_each(|t| (t.run)(&data));
         return ExitCode::SUCCESS;
+    }
+    if let Some(directory) = value("--write-seeds") {
+        return match write_seeds(directory) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{directory}: {error}");
+                ExitCode::from(2)
+            }
+        };
     }
     let mut good = true;
     for target in TARGETS.iter().filter(named) {
@@ -78,6 +88,18 @@ fn fuzz(target: &Entry, runs: u64, seed: u64) -> bool {
     }
     println!("{:<8} {runs} runs in {:.1} s", target.name, started.elapsed().as_secs_f64());
     true
+}
+
+/// The seeds as files, from which libFuzzer starts.
+fn write_seeds(directory: &str) -> std::io::Result<()> {
+    for target in TARGETS {
+        let place = PathBuf::from(directory).join(target.name);
+        std::fs::create_dir_all(&place)?;
+        for (i, seed) in (target.seeds)().iter().enumerate() {
+            std::fs::write(place.join(format!("seed-{i}")), seed)?;
+        }
+    }
+    Ok(())
 }
 
 fn keep(name: &str, input: &[u8]) -> PathBuf {
