@@ -7,6 +7,8 @@ mod mount;
 mod open;
 mod restricted;
 mod stat;
+#[cfg(test)]
+mod tests;
 mod xattr;
 
 pub(super) use attributes::{

@@ -204,3 +204,23 @@ fn acquire(file: FileId, lock: Lock, wait: bool) -> Result<()> {
         false => attempt(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::range_from;
+    use kio::Errno;
+
+    /// The answers of Linux's fcntl for l_start and l_len.
+    #[test]
+    fn ranges() {
+        assert_eq!(range_from(0, 0, 0), Ok((0, u64::MAX)));
+        assert_eq!(range_from(10, 5, 1), Ok((15, 15)));
+        assert_eq!(range_from(10, 0, -4), Ok((6, 9)));
+        assert_eq!(range_from(10, 0, -10), Ok((0, 9)));
+        assert_eq!(range_from(10, 0, -11), Err(Errno::EINVAL));
+        assert_eq!(range_from(10, -11, 5), Err(Errno::EINVAL));
+        assert_eq!(range_from(0, i64::MAX, 1), Ok((i64::MAX as u64, i64::MAX as u64)));
+        assert_eq!(range_from(0, i64::MAX, 2), Err(Errno::EOVERFLOW));
+        assert_eq!(range_from(i64::MAX, 1, 0), Err(Errno::EOVERFLOW));
+    }
+}
