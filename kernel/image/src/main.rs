@@ -5,10 +5,94 @@
 
 extern crate alloc;
 
+mod console;
+mod devices;
+mod network;
+mod provider;
+mod root;
 mod runtime;
+mod system_view;
+
+use abi::config::Config;
+use abi::control::Exit;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use kcore::exec::Program;
+use kcore::random::Random;
+use kcore::services::Services;
+use kcore::start::{InitialLimits, first_process};
+use kcore::{exit, log, sched, trap};
+use kio::Errno;
+
+/// Exit status when the program cannot be started: not found, and not
+/// executable, as shells have it.
+const NOT_FOUND: u8 = 127;
+const NOT_EXECUTABLE: u8 = 126;
 
 /// The kernel proper, on the first CPU, with memory and time set up.
 fn main() -> ! {
-    khal::console::write(b"hello from the kernel\n");
-    khal::machine::power_off(0)
+    log::stage("kernel");
+    trap::install();
+    let _ = kdevice::set_platform(&khal::machine::PLATFORM);
+    let Some(appended) = runtime::appended() else {
+        fail(NOT_FOUND, format_args!("the kernel carries no program: make one with `kernel build`"))
+    };
+    let firmware = devices::Firmware::find();
+    let record = firmware.configuration();
+    let config = match Config::parse(record.as_deref().unwrap_or(appended.config)) {
+        Ok(config) => config,
+        Err(error) => fail(NOT_FOUND, format_args!("the configuration record: {error}")),
+    };
+    log::set_level(config.log_level());
+    let random = Random::new();
+    let found = firmware.probe_devices(&random);
+    firmware.start_cpus();
+    log::stage("devices");
+    let random = Arc::new(random);
+    let stack = network::start(&config, found.networks, random.clone());
+    let console = console::start(&config);
+    let (namespace, memory) =
+        match root::mount(&appended, console, random.clone()) {
+            Ok(mounted) => mounted,
+            Err(error) => fail(NOT_FOUND, format_args!("the root file system: {error}")),
+        };
+    let services = Arc::new(Services {
+        namespace,
+        provider: Arc::new(provider::ImageProvider::new(stack.clone(), memory)),
+        random,
+        hostname: ksync::SpinLock::new(String::from(config.hostname().unwrap_or("bhojpur"))),
+        unix: Arc::new(kipc::UnixNames::new()),
+    });
+    if let Err(error) = root::mount_views(&services, stack.clone(), appended.root.len()) {
+        fail(NOT_FOUND, format_args!("/proc and /sys: {error}"))
+    }
+    network::configure(&config, &stack, &services);
+    if let Err(error) = run(&config, services) {
+        let path = String::from_utf8_lossy(config.program().unwrap_or(b"?"));
+        let status = if error == Errno::ENOENT { NOT_FOUND } else { NOT_EXECUTABLE };
+        fail(status, format_args!("cannot run {path}: {error}"))
+    }
+    sched::start_this_cpu()
+}
+
+/// Makes the first process.
+fn run(config: &Config<'_>, services: Arc<Services>) -> kio::Result<()> {
+    let path = config.program().ok_or(Errno::ENOENT)?;
+    let owned = |parts: &mut dyn Iterator<Item = &[u8]>| -> Vec<Vec<u8>> {
+        parts.map(<[u8]>::to_vec).collect()
+    };
+    let program = Program {
+        arguments: owned(&mut config.args()),
+        environment: owned(&mut config.env()),
+    };
+    let limits = InitialLimits { nofile: config.limit_nofile(), stack: config.limit_stack() };
+    first_process(services, path, program, config.cwd(), limits)
+}
+
+/// Says why nothing can run and ends.
+fn fail(status: u8, reason: fmt::Arguments<'_>) -> ! {
+    log::fatal(reason);
+    exit::power_off(Exit::Status(status))
 }

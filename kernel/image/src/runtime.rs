@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a freestanding binary owes to the compiler: heap, panic, unwinder stubs.
+//! What a freestanding binary owes to the compiler and to the architecture
+//! crate: heap, panic, unwinder stubs, and where its payload lies.
 #![expect(unsafe_code, reason = "defines the symbols that the toolchain asks for")]
 
-use alloc::format;
+use abi::control;
+use abi::payload::{Descriptor, Payload};
+use alloc::boxed::Box;
 use core::panic::PanicInfo;
-use kmm::KernelHeap;
+use core::sync::atomic::{AtomicBool, Ordering};
+use kmm::{Frame, KernelHeap, PhysAddr, phys_to_virt};
 
 #[global_allocator]
 static HEAP: KernelHeap = KernelHeap::new();
+
+/// Filled in the finished file by the host tools.
+#[used]
+#[unsafe(link_section = ".bhojpur.payload")]
+static PAYLOAD: Payload = Payload::empty();
 
 /// Never called: panics abort. The prebuilt standard crates name it.
 #[unsafe(no_mangle)]
@@ -16,22 +25,71 @@ extern "C" fn rust_eh_personality() {}
 /// As above.
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Resume() -> ! {
-    khal::machine::power_off(255)
+    khal::machine::power_off(kcore::exit::PANIC_STATUS)
 }
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    khal::console::write(format!("kernel {info}\n").as_bytes());
-    khal::machine::power_off(254)
+    static PANICKED: AtomicBool = AtomicBool::new(false);
+    if PANICKED.swap(true, Ordering::SeqCst) {
+        khal::machine::power_off(kcore::exit::PANIC_STATUS);
+    }
+    khal::machine::stop_others();
+    // No locks here: whoever held one does not run any more.
+    let out = &mut kcore::log::Channel;
+    let cpu = khal::cpus::current() as u32;
+    let _ = control::panic(out, cpu, format_args!("{info}"));
+    khal::backtrace(|address| {
+        let _ = control::frame(out, address);
+    });
+    let _ = control::panic_end(out);
+    if !khal::console::has_debug_console() {
+        kcore::log::on_console(format_args!("kernel {info}"));
+    }
+    khal::machine::power_off(kcore::exit::PANIC_STATUS)
 }
 
+/// RAM that the payload occupies, for the architecture's start-up code.
 #[unsafe(no_mangle)]
 fn kernel_payload() -> (u64, u64) {
-    (0, 0)
+    PAYLOAD.descriptor().map_or((0, 0), |d| (d.config.start, d.config.end.max(d.root.end)))
 }
 
 /// Where the architecture's start-up code goes when it is done.
 #[unsafe(no_mangle)]
 fn kernel_main() -> ! {
     crate::main()
+}
+
+/// What the host tools appended to the kernel.
+pub(crate) struct Appended {
+    /// The configuration record.
+    pub(crate) config: &'static [u8],
+    /// The root image.
+    pub(crate) root: &'static [u8],
+    root_start: u64,
+}
+
+/// The payload; `None` for a bare kernel.
+pub(crate) fn appended() -> Option<Appended> {
+    let Descriptor { config, root } = PAYLOAD.descriptor()?;
+    // SAFETY: the loader put the payload there, `kernel_payload` keeps the
+    // range out of free memory, and nothing writes it.
+    let bytes = |range: &core::ops::Range<u64>| unsafe {
+        let len = (range.end - range.start) as usize;
+        core::slice::from_raw_parts(phys_to_virt(PhysAddr::new(range.start)).cast_const(), len)
+    };
+    Some(Appended { config: bytes(&config), root: bytes(&root), root_start: root.start })
+}
+
+impl Appended {
+    /// Hands out the pages of the root image in place.
+    pub(crate) fn frames(&self) -> Box<dyn Fn(usize) -> Frame + Send + Sync> {
+        let start = PhysAddr::new(self.root_start);
+        // SAFETY: the root image lies in a region that was given to the frame
+        // allocator as in use; the file system asks for its own pages only.
+        Box::new(move |page| unsafe {
+            Frame::of_region_in_use(start + page as u64 * kmm::FRAME_SIZE as u64)
+        })
+    }
 }

@@ -15,6 +15,7 @@ const DMA_HIGH: u16 = 0x514;
 const DMA_LOW: u16 = 0x518;
 
 const KEY_SIGNATURE: u16 = 0x00;
+const KEY_CPU_COUNT: u16 = 5;
 const KEY_ID: u16 = 0x01;
 const KEY_DIRECTORY: u16 = 0x19;
 /// Bit of the ID: the DMA interface is there.
@@ -75,6 +76,14 @@ impl<P: PortIo> FwCfg<P> {
         device.read_ports(KEY_ID, &mut id);
         device.dma = u32::from_le_bytes(id) & ID_DMA != 0;
         Some(device)
+    }
+
+    /// Processors that the machine starts with; their local APIC ids count
+    /// from 0 where no table says otherwise.
+    pub fn cpu_count(&self) -> u32 {
+        let mut count = [0; 2];
+        self.read_ports(KEY_CPU_COUNT, &mut count);
+        u32::from(u16::from_le_bytes(count)).max(1)
     }
 
     /// The files, in the order of the device.

@@ -27,7 +27,7 @@ mod vdso;
 
 pub use boot::Protocol;
 pub use boot_info::BootInfo;
-pub use entry::TrapFrame;
+pub use entry::{TrapFrame, VECTOR_SYSCALL};
 pub use fpu::FpuState;
 pub use paging::{Access, Activation, HUGE_SIZE, Mapping, USER_END, UserPageTable};
 pub use debug::{backtrace, boot_tsc};
@@ -49,6 +49,11 @@ pub mod cpus {
         super::percpu::current().index()
     }
 
+    /// Makes every other CPU pass through the kernel: a full barrier on each.
+    pub fn synchronise() {
+        super::shootdown::flush_others(u64::MAX);
+    }
+
     /// Interrupts a CPU, so that it looks at its run queue.
     pub fn wake(index: usize) {
         super::apic::send_interrupt(super::percpu::of(index).apic_id(), super::apic::VECTOR_WAKE);
@@ -58,14 +63,15 @@ pub mod cpus {
 /// Clocks and the wake-up timer of each CPU.
 pub mod clock {
     pub use super::time::{
-        Scale, busy_wait, monotonic, realtime, realtime_offset, scale, set_deadline, set_realtime,
+        Scale, busy_wait, generation, monotonic, realtime, realtime_offset, scale, set_deadline, set_realtime,
     };
 }
 
 /// Tasks and switching between them.
 pub mod tasks {
     pub use super::task::{
-        Task, adopt, copy_fpu_to, current, current_arc, enter_user, start_first, switch_to,
+        Task, adopt, copy_fpu_to, current, current_arc, enter_user, start_first, switch_to, user_stack_pointer,
+        wait_until_saved,
         with_current_fpu,
     };
 }
@@ -78,14 +84,14 @@ pub mod user_memory {
 /// Serial port and debug console.
 pub mod console {
     pub use super::serial::{
-        enable_receive_interrupt, has_debug_console, read, write, write_debug,
+        enable_receive_interrupt, has_debug_console, read, write, write_debug, write_unlocked,
     };
 }
 
 /// Interrupt controllers, power, and the platform for drivers.
 pub mod machine {
     pub use super::interrupt::{PLATFORM, add_io_apic};
-    pub use super::power::{power_off, set_acpi_sleep, stop_others};
+    pub use super::power::{power_off, stop_others};
     pub use super::trap::set_handlers;
 }
 
@@ -96,7 +102,16 @@ pub mod extended_state {
 
 /// The vDSO's machine code.
 pub mod vdso_code {
-    pub use super::vdso::*;
+    pub use super::vdso::{CODE_OFFSET, code, functions};
+    use kmm::Frame;
+    use kvdso::TimePage;
+
+    /// The time page in a frame that starts as zeroes.
+    pub fn time_page(frame: &Frame) -> &TimePage {
+        // SAFETY: the page is made of atomics, for which any bytes are valid;
+        // a frame is aligned, and lives as long as the handle.
+        unsafe { &*frame.as_ptr().cast::<TimePage>() }
+    }
 }
 
 /// Random words from the CPU.
@@ -136,6 +151,11 @@ struct BootCell(UnsafeCell<BootInfo>);
 unsafe impl Sync for BootCell {}
 static BOOT_INFO: BootCell = BootCell(UnsafeCell::new(BootInfo::empty()));
 static BOOT_TSC: AtomicU64 = AtomicU64::new(0);
+
+/// AT_HWCAP: the feature bits of CPUID leaf 1.
+pub fn hardware_capabilities() -> u32 {
+    cpu::cpuid(1).edx
+}
 
 /// What the loader told.
 pub fn boot_info() -> &'static BootInfo {

@@ -107,13 +107,40 @@ impl UserPageTable {
         self.resident
     }
 
+    /// Of `[start, end)`: pages mapped, and pages that the program may write.
+    pub fn residency(&self, start: u64, end: u64) -> (usize, usize) {
+        Self::count(self.root, 3, start, end)
+    }
+
+    /// The part of [`residency`](Self::residency) in one table of `level`.
+    fn count(at: PhysAddr, level: u32, start: u64, end: u64) -> (usize, usize) {
+        let step = PAGE << (9 * level);
+        let (mut mapped, mut writable) = (0, 0);
+        let mut virt = start;
+        while virt < end {
+            let next = ((virt & !(step - 1)) + step).min(end);
+            let entry = table::of(at).get(table::slot(virt, level));
+            if entry.is_used() && (level == 0 || entry.is_huge()) {
+                let pages = ((next - virt) / PAGE) as usize;
+                mapped += pages;
+                writable += if entry.flags().contains(Flags::WRITE) { pages } else { 0 };
+            } else if entry.is_used() {
+                let inner = Self::count(entry.address(), level - 1, virt, next);
+                mapped += inner.0;
+                writable += inner.1;
+            }
+            virt = next;
+        }
+        (mapped, writable)
+    }
+
     /// The table of `level` that covers `virt`, made if needed.
     fn descend(&mut self, virt: u64, level: u32) -> Result<&'static Table, OutOfFrames> {
         let mut at = self.root;
         for upper in (level + 1..4).rev() {
             let (here, slot) = (table::of(at), table::slot(virt, upper));
             let entry = here.get(slot);
-            if !entry.is_present() {
+            if !entry.is_used() {
                 at = Frame::allocate_zeroed_for_user()?.into_raw();
                 here.set(slot, Entry::table(at));
             } else if entry.is_huge() {
@@ -131,7 +158,7 @@ impl UserPageTable {
         for level in (0..4).rev() {
             let (here, slot) = (table::of(at), table::slot(virt, level));
             let entry = here.get(slot);
-            if !entry.is_present() {
+            if !entry.is_used() {
                 return None;
             }
             if level == 0 || entry.is_huge() {
@@ -159,7 +186,7 @@ impl UserPageTable {
         let table = self.descend(virt, 0)?;
         let entry = Entry::page(frame.into_raw(), access.flags());
         let old = table.swap(table::slot(virt, 0), entry);
-        if old.is_present() {
+        if old.is_used() {
             self.flush(virt, virt + PAGE);
             // SAFETY: the entry held one reference, and no CPU translates to
             // it any more.
@@ -181,11 +208,11 @@ impl UserPageTable {
         let Ok(table) = self.descend(virt, 1) else { return Err(Some(block)) };
         let slot = table::slot(virt, 1);
         let old = table.get(slot);
-        if old.is_present() && (old.is_huge() || !Self::is_empty(old.address())) {
+        if old.is_used() && (old.is_huge() || !Self::is_empty(old.address())) {
             return Err(Some(block));
         }
         table.set(slot, Entry::huge(block.into_raw(), access.flags()));
-        if old.is_present() {
+        if old.is_used() {
             self.flush(virt, virt + HUGE_SIZE);
             // SAFETY: an empty table that no entry refers to any more.
             drop(unsafe { Frame::from_raw(old.address()) });
@@ -199,7 +226,7 @@ impl UserPageTable {
         let mut at = self.root;
         for level in (1..4).rev() {
             let entry = table::of(at).get(table::slot(virt, level));
-            if !entry.is_present() {
+            if !entry.is_used() {
                 return true;
             }
             if entry.is_huge() {
@@ -241,10 +268,16 @@ impl UserPageTable {
         Some(copy)
     }
 
-    /// Sets the rights of the pages that are mapped in `[start, end)`. Rights
-    /// to write are only taken away, never given: a write fault gives them,
-    /// because only it knows whether the frame is shared.
-    pub fn restrict(&mut self, start: u64, end: u64, access: Access) -> Result<(), OutOfFrames> {
+    /// Sets the rights of the pages that are mapped in `[start, end)`; with
+    /// `None` the program has no access, but the frames stay. Rights to write
+    /// are only taken away, never given: a write fault gives them, because
+    /// only it knows whether the frame is shared.
+    pub fn restrict(
+        &mut self,
+        start: u64,
+        end: u64,
+        access: Option<Access>,
+    ) -> Result<(), OutOfFrames> {
         let mut changed = false;
         let mut virt = start;
         while virt < end {
@@ -260,6 +293,9 @@ impl UserPageTable {
             }
             let entry = table.get(slot);
             let mut flags = entry.flags();
+            flags.set(Flags::PRESENT, access.is_some());
+            flags.set(Flags::HIDDEN, access.is_none());
+            let access = access.unwrap_or(Access::empty());
             flags.set(Flags::NO_EXECUTE, !access.contains(Access::EXECUTE));
             if !access.contains(Access::WRITE) {
                 flags.remove(Flags::WRITE);
@@ -292,7 +328,7 @@ impl UserPageTable {
         let mut at = self.root;
         for level in (0..4).rev() {
             let entry = table::of(at).get(table::slot(virt, level));
-            if !entry.is_present() {
+            if !entry.is_used() {
                 let step = PAGE << (9 * level);
                 return ((virt & !(step - 1)).saturating_add(step)).min(end);
             }
@@ -411,7 +447,7 @@ impl Drop for UserPageTable {
 }
 
 fn free_tree(entry: Entry, level: u32) {
-    if !entry.is_present() {
+    if !entry.is_used() {
         return;
     }
     if level == 0 {

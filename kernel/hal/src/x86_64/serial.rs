@@ -39,7 +39,8 @@ pub fn write(bytes: &[u8]) {
     write_unlocked(bytes);
 }
 
-fn write_unlocked(bytes: &[u8]) {
+/// Like [`write`], whoever has the port: for the last words of a panic.
+pub fn write_unlocked(bytes: &[u8]) {
     for chunk in bytes.chunks(FIFO) {
         // SAFETY: as in `set_up`; waiting is bounded, so that a port that is
         // gone cannot hang the kernel.

@@ -21,6 +21,8 @@ bitflags! {
         const DIRTY = 1 << 6;
         const HUGE = 1 << 7;
         const GLOBAL = 1 << 8;
+        /// Ours: not present, but the frame is kept (PROT_NONE).
+        const HIDDEN = 1 << 9;
         const NO_EXECUTE = 1 << 63;
     }
 }
@@ -43,6 +45,10 @@ impl Entry {
     }
     pub fn is_present(self) -> bool {
         self.flags().contains(Flags::PRESENT)
+    }
+    /// Present, or hidden from the CPU only.
+    pub fn is_used(self) -> bool {
+        self.flags().intersects(Flags::PRESENT | Flags::HIDDEN)
     }
     pub fn is_huge(self) -> bool {
         self.flags().contains(Flags::HUGE)

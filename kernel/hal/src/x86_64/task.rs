@@ -92,13 +92,13 @@ impl Task {
         let stack = KernelStack::allocate()?;
         let fpu = if with_fpu { Some(FpuState::new().ok_or(OutOfFrames)?) } else { None };
         // The top is kept for the frame of `enter_user`. Below: six registers,
-        // the return address, and a word so that the stack is aligned as at a
-        // call.
-        let sp = stack.top() - size_of::<TrapFrame>() as u64 - 8 * 8;
+        // the return address, and two words so that `task_begin` finds the
+        // stack aligned to 16.
+        let sp = stack.top() - size_of::<TrapFrame>() as u64 - 9 * 8;
         // SAFETY: the top of a mapped stack that nobody uses yet.
         unsafe {
             let words = sp as *mut u64;
-            words.write_bytes(0, 8);
+            words.write_bytes(0, 9);
             words.add(6).write(task_begin as *const () as u64);
         }
         Ok(Arc::new(Self {
@@ -280,4 +280,22 @@ pub fn enter_user(frame: &TrapFrame) -> ! {
             options(noreturn)
         );
     }
+}
+
+/// Waits until a task that stopped running has its registers saved, so that
+/// another CPU may take it.
+pub fn wait_until_saved(task: &Task) {
+    while task.on_cpu.load(Ordering::Acquire) && !core::ptr::eq(task, current()) {
+        core::hint::spin_loop();
+        super::shootdown::answer();
+    }
+}
+
+/// The stack pointer that user code had when it last entered the kernel
+/// through a system call.
+pub fn user_stack_pointer() -> u64 {
+    let at = (current().stack.top() - size_of::<TrapFrame>() as u64) as *const TrapFrame;
+    // SAFETY: entries from user mode put their frame at the top of the
+    // running task's own stack, and it stays there until the way back.
+    unsafe { (*at).rsp }
 }

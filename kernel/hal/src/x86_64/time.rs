@@ -69,6 +69,11 @@ pub fn scale() -> Scale {
     }
 }
 
+/// Changes whenever the scale or the date does.
+pub fn generation() -> u64 {
+    SEQUENCE.load(Ordering::Acquire)
+}
+
 /// Time since boot.
 #[inline]
 pub fn monotonic() -> Instant {
@@ -89,6 +94,7 @@ pub fn realtime_offset() -> u64 {
 pub fn set_realtime(now: Duration) {
     let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
     REALTIME_OFFSET.store(nanos.saturating_sub(monotonic().as_nanos()), Ordering::Relaxed);
+    SEQUENCE.fetch_add(2, Ordering::AcqRel);
 }
 
 /// Calibrates; once, on the first CPU, with its local APIC on. `boot_tsc` is

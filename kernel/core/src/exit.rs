@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The end of threads, of processes, and of the machine with the first one.
+
+use crate::process::{self, Process};
+use crate::{futex, log, sched, user};
+use abi::control::{self, Exit};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::time::Duration;
+use core::sync::atomic::Ordering;
+use khal::machine;
+use kio::Events;
+use ksync::Once;
+
+/// Status of the kernel itself when it panicked, not one of the program's.
+pub const PANIC_STATUS: u8 = 254;
+
+/// What firmware gets before other ways are tried.
+const FIRMWARE_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Ends the running thread; with the last one, its process.
+pub fn exit_thread() -> ! {
+    if let Some(thread) = sched::current_thread() {
+        futex::release_robust_list(thread.robust_list.load(Ordering::Relaxed), thread.tid);
+        let clear = thread.clear_tid.swap(0, Ordering::Relaxed);
+        if clear != 0 && user::write_u32(clear, 0).is_ok() {
+            let _ = futex::wake(clear, true, 1, u32::MAX);
+            let _ = futex::wake(clear, false, 1, u32::MAX);
+        }
+        let spent = thread.cpu_time().as_nanos() as u64;
+        thread.process.finished_cpu_time.fetch_add(spent, Ordering::Relaxed);
+        if thread.process.remove_thread(thread.tid) {
+            end_process(&thread.process);
+        }
+        thread.process.changed.notify(Events::READABLE);
+    }
+    sched::exit_task()
+}
+
+/// exit_group(2).
+pub fn exit_process(process: &Arc<Process>, exit: Exit) -> ! {
+    process.end(exit);
+    exit_thread()
+}
+
+fn end_process(process: &Arc<Process>) {
+    let exit = process.ending().unwrap_or(Exit::Status(0));
+    process.files.close_all();
+    process::forget(process.pid);
+    if process.pid == 1 {
+        process.services.provider.settle();
+        power_off(exit);
+    }
+}
+
+static POWER_OFF: Once<Box<dyn Fn() + Send + Sync>> = Once::new();
+
+/// Tells how the firmware turns this machine off; the first one counts.
+pub fn set_power_off(how: impl Fn() + Send + Sync + 'static) {
+    let _ = POWER_OFF.set(Box::new(how));
+}
+
+/// Tells the outside how it ended and turns the machine off.
+pub fn power_off(exit: Exit) -> ! {
+    log::stage("exit");
+    log::with_channel(|out| control::exit(out, exit));
+    machine::stop_others();
+    if let Some(power_off) = POWER_OFF.get() {
+        power_off();
+        khal::clock::busy_wait(FIRMWARE_PATIENCE);
+    }
+    machine::power_off(exit.code())
+}

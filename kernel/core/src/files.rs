@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Open file descriptions and the table of descriptors.
+
+use crate::locks;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use core::time::Duration;
+use kio::{Errno, File, Instant, Result, Stat};
+use kipc::Watchers;
+use ksync::SpinLock;
+use kvfs::{Location, OpenFlags};
+
+/// Descriptors that one process can have, whatever its limit says.
+pub const MAX_DESCRIPTORS: usize = 1 << 20;
+/// Flags that F_SETFL changes.
+pub const SETTABLE: OpenFlags = OpenFlags::APPEND
+    .union(OpenFlags::NONBLOCK)
+    .union(OpenFlags::ASYNC)
+    .union(OpenFlags::DIRECT)
+    .union(OpenFlags::NOATIME);
+
+/// What a socket's description keeps beside the object. Timeouts are in
+/// nanoseconds, `u64::MAX` for none.
+#[derive(Debug)]
+pub struct SocketState {
+    receive_timeout: AtomicU64,
+    send_timeout: AtomicU64,
+    /// connect(2) has begun, and the program does not know the result.
+    pub connecting: AtomicBool,
+}
+
+impl Default for SocketState {
+    fn default() -> Self {
+        Self {
+            receive_timeout: AtomicU64::new(u64::MAX),
+            send_timeout: AtomicU64::new(u64::MAX),
+            connecting: AtomicBool::new(false),
+        }
+    }
+}
+
+impl SocketState {
+    fn slot(&self, send: bool) -> &AtomicU64 {
+        if send { &self.send_timeout } else { &self.receive_timeout }
+    }
+
+    /// SO_SNDTIMEO or SO_RCVTIMEO.
+    pub fn timeout(&self, send: bool) -> Option<Duration> {
+        let nanos = self.slot(send).load(Ordering::Relaxed);
+        (nanos != u64::MAX).then(|| Duration::from_nanos(nanos))
+    }
+
+    /// Sets SO_SNDTIMEO or SO_RCVTIMEO.
+    pub fn set_timeout(&self, send: bool, timeout: Option<Duration>) {
+        let nanos = timeout.map_or(u64::MAX, |t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX));
+        self.slot(send).store(nanos, Ordering::Relaxed);
+    }
+
+    /// When an operation that begins now has to end.
+    pub fn deadline(&self, send: bool) -> Option<Instant> {
+        self.timeout(send).map(|timeout| khal::clock::monotonic() + timeout)
+    }
+}
+
+/// An open file description: what dup(2) shares.
+pub struct OpenFile {
+    identity: u64,
+    file: Arc<dyn File>,
+    location: SpinLock<Option<Location>>,
+    flags: AtomicU32,
+    offset: SpinLock<u64>,
+    watchers: Watchers,
+    /// Whether locks may be held in its name.
+    locked: AtomicBool,
+    owner: AtomicI32,
+    /// For sockets.
+    pub socket: SocketState,
+}
+
+impl OpenFile {
+    /// A description of `file`.
+    pub fn new(file: Arc<dyn File>, location: Option<Location>, flags: OpenFlags) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let kept = flags
+            - (OpenFlags::CREAT
+                | OpenFlags::EXCL
+                | OpenFlags::NOCTTY
+                | OpenFlags::TRUNC
+                | OpenFlags::CLOEXEC);
+        Arc::new(Self {
+            identity: NEXT.fetch_add(1, Ordering::Relaxed),
+            file,
+            location: SpinLock::new(location),
+            flags: AtomicU32::new(kept.bits()),
+            offset: SpinLock::new(0),
+            watchers: Watchers::new(),
+            locked: AtomicBool::new(false),
+            owner: AtomicI32::new(0),
+            socket: SocketState::default(),
+        })
+    }
+
+    /// Unique among all descriptions that ever were.
+    pub fn identity(&self) -> u64 {
+        self.identity
+    }
+
+    /// The object.
+    #[inline]
+    pub fn file(&self) -> &Arc<dyn File> {
+        &self.file
+    }
+
+    /// Its place; one is made for objects without, so that /proc has a name.
+    pub fn location(&self) -> Location {
+        let mut location = self.location.lock();
+        location
+            .get_or_insert_with(|| {
+                let name = anonymous_name(&self.file);
+                kvfs::anonymous_location(self.file.clone(), name)
+            })
+            .clone()
+    }
+
+    /// The place of a file that was opened by path.
+    pub fn opened_location(&self) -> Option<Location> {
+        self.location.lock().clone()
+    }
+
+    /// Attributes: of the name that was opened, as fstat(2) tells them.
+    pub fn stat(&self) -> Result<Stat> {
+        let inode = self.location.lock().as_ref().map(|l| l.inode().clone());
+        match inode {
+            Some(inode) => inode.stat(),
+            None => self.file.stat(),
+        }
+    }
+
+    /// O_* flags.
+    #[inline]
+    pub fn flags(&self) -> OpenFlags {
+        OpenFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// F_SETFL.
+    pub fn set_flags(&self, flags: OpenFlags) {
+        let kept = self.flags() - SETTABLE;
+        self.flags.store((kept | (flags & SETTABLE)).bits(), Ordering::Relaxed);
+    }
+
+    /// True when operations must not wait.
+    #[inline]
+    pub fn nonblocking(&self) -> bool {
+        self.flags().contains(OpenFlags::NONBLOCK)
+    }
+
+    /// The file position, locked for the time of a read or write.
+    pub fn offset(&self) -> ksync::SpinGuard<'_, u64> {
+        self.offset.lock()
+    }
+
+    /// Notes that locks are taken in the name of the description, so that its
+    /// end gives them up.
+    pub fn set_locked(&self) {
+        self.locked.store(true, Ordering::Relaxed);
+    }
+
+    /// F_GETOWN: a process, or a process group as a negative number.
+    pub fn owner(&self) -> i32 {
+        self.owner.load(Ordering::Relaxed)
+    }
+
+    /// F_SETOWN.
+    pub fn set_owner(&self, owner: i32) {
+        self.owner.store(owner, Ordering::Relaxed);
+    }
+
+    /// For epoll.
+    pub fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+}
+
+/// What /proc/self/fd shows for an object without a place.
+fn anonymous_name(file: &Arc<dyn File>) -> Vec<u8> {
+    let stat = file.stat();
+    let (kind, inode) = stat.map_or((kio::FileKind::Anonymous, 0), |s| (s.kind, s.inode));
+    match kind {
+        kio::FileKind::Fifo => alloc::format!("pipe:[{inode}]"),
+        kio::FileKind::Socket => alloc::format!("socket:[{inode}]"),
+        _ => alloc::format!("anon_inode:[{}]", anonymous_type(file)),
+    }
+    .into_bytes()
+}
+
+fn anonymous_type(file: &Arc<dyn File>) -> &'static str {
+    let any = file.as_any();
+    if any.is::<kipc::Epoll>() {
+        "eventpoll"
+    } else if any.is::<kipc::EventFd>() {
+        "eventfd"
+    } else if any.is::<kipc::TimerFd>() {
+        "timerfd"
+    } else if any.is::<kipc::SignalFd>() {
+        "signalfd"
+    } else {
+        "object"
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if *self.locked.get_mut() {
+            locks::release_description(self);
+        }
+        self.watchers.release();
+        self.file.close();
+    }
+}
+
+impl fmt::Debug for OpenFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpenFile({}, {:?})", self.identity, self.flags())
+    }
+}
+
+#[derive(Clone)]
+struct Slot {
+    open: Arc<OpenFile>,
+    close_on_exec: bool,
+}
+
+#[derive(Default)]
+struct Table {
+    slots: Vec<Option<Slot>>,
+    /// No descriptor below is free.
+    first_free: usize,
+}
+
+/// The descriptors of a process.
+#[derive(Default)]
+pub struct FileTable {
+    table: SpinLock<Table>,
+    /// The process that took record locks through these descriptors, or 0.
+    lock_owner: AtomicU32,
+}
+
+impl FileTable {
+    /// The description behind `fd`.
+    #[inline]
+    pub fn open_file(&self, fd: i32) -> Result<Arc<OpenFile>> {
+        let table = self.table.lock();
+        let slot = usize::try_from(fd).ok().and_then(|at| table.slots.get(at)?.as_ref());
+        slot.map(|s| s.open.clone()).ok_or(Errno::EBADF)
+    }
+
+    /// Puts a description at the lowest free descriptor from `from` on;
+    /// `EMFILE` when that is `limit` or more.
+    pub fn insert(
+        &self,
+        open: Arc<OpenFile>,
+        close_on_exec: bool,
+        from: usize,
+        limit: u64,
+    ) -> Result<i32> {
+        let limit = usize::try_from(limit).unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS);
+        let mut table = self.table.lock();
+        let start = from.max(table.first_free);
+        let free = (start..table.slots.len()).find(|at| table.slots[*at].is_none());
+        let at = free.unwrap_or_else(|| table.slots.len().max(start));
+        if at >= limit {
+            return Err(Errno::EMFILE);
+        }
+        table.put(at, Slot { open, close_on_exec })?;
+        if from <= table.first_free {
+            table.first_free = at + 1;
+        }
+        i32::try_from(at).map_err(|_| Errno::EMFILE)
+    }
+
+    /// dup2(2), dup3(2): puts a description at `fd`, whatever was there.
+    pub fn replace(
+        &self,
+        fd: i32,
+        open: Arc<OpenFile>,
+        close_on_exec: bool,
+        limit: u64,
+    ) -> Result<()> {
+        let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        if at as u64 >= limit || at >= MAX_DESCRIPTORS {
+            return Err(Errno::EBADF);
+        }
+        let mut table = self.table.lock();
+        let old = table.put(at, Slot { open, close_on_exec })?;
+        drop(table);
+        old.iter().for_each(|slot| self.release_locks(slot));
+        Ok(())
+    }
+
+    /// close(2). The last reference may run a destructor: after the lock.
+    pub fn close(&self, fd: i32) -> Result<()> {
+        let mut table = self.table.lock();
+        let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        let slot = table.slots.get_mut(at).and_then(Option::take);
+        if slot.is_some() {
+            table.first_free = table.first_free.min(at);
+        }
+        drop(table);
+        slot.map(|slot| self.release_locks(&slot)).ok_or(Errno::EBADF)
+    }
+
+    /// close_range(2), closing or marking.
+    pub fn close_range(&self, first: u32, last: u32, mark_only: bool) {
+        let mut closed = Vec::new();
+        let mut table = self.table.lock();
+        let end = (last as usize).saturating_add(1).min(table.slots.len());
+        for at in first as usize..end {
+            if mark_only {
+                table.slots[at].iter_mut().for_each(|s| s.close_on_exec = true);
+            } else if let Some(slot) = table.slots[at].take() {
+                table.first_free = table.first_free.min(at);
+                closed.push(slot);
+            }
+        }
+        drop(table);
+        closed.iter().for_each(|slot| self.release_locks(slot));
+    }
+
+    /// F_GETFD.
+    pub fn close_on_exec(&self, fd: i32) -> Result<bool> {
+        let table = self.table.lock();
+        let slot = usize::try_from(fd).ok().and_then(|at| table.slots.get(at)?.as_ref());
+        slot.map(|s| s.close_on_exec).ok_or(Errno::EBADF)
+    }
+
+    /// F_SETFD.
+    pub fn set_close_on_exec(&self, fd: i32, close: bool) -> Result<()> {
+        let mut table = self.table.lock();
+        let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        let slot = table.slots.get_mut(at).and_then(Option::as_mut).ok_or(Errno::EBADF)?;
+        slot.close_on_exec = close;
+        Ok(())
+    }
+
+    /// Open descriptors with their descriptions, in order.
+    pub fn list(&self) -> Vec<(i32, Arc<OpenFile>)> {
+        let table = self.table.lock();
+        let open = table.slots.iter().enumerate();
+        open.filter_map(|(fd, s)| Some((fd as i32, s.as_ref()?.open.clone()))).collect()
+    }
+
+    /// Descriptors that the table has slots for, free or not.
+    pub fn slot_count(&self) -> usize {
+        self.table.lock().slots.len()
+    }
+
+    /// A copy for a new process.
+    pub fn duplicate(&self) -> Self {
+        let table = self.table.lock();
+        let copy = Table { slots: table.slots.clone(), first_free: table.first_free };
+        Self { table: SpinLock::new(copy), lock_owner: AtomicU32::new(0) }
+    }
+
+    /// execve(2): closes what is marked.
+    pub fn close_marked(&self) {
+        let mut closed = Vec::new();
+        let mut table = self.table.lock();
+        for slot in &mut table.slots {
+            if slot.as_ref().is_some_and(|s| s.close_on_exec) {
+                closed.extend(slot.take());
+            }
+        }
+        table.first_free = 0;
+        drop(table);
+        closed.iter().for_each(|slot| self.release_locks(slot));
+    }
+
+    /// Closes everything: the process ends.
+    pub fn close_all(&self) {
+        let table = core::mem::take(&mut *self.table.lock());
+        table.slots.iter().flatten().for_each(|slot| self.release_locks(slot));
+    }
+
+    /// `EMFILE` when there is no free descriptor below `limit`: for an open that
+    /// would leave a new file behind.
+    pub fn check_room(&self, limit: u64) -> Result<()> {
+        let limit = usize::try_from(limit).unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS);
+        let table = self.table.lock();
+        let end = table.slots.len().min(limit);
+        let full = (table.first_free..end).all(|at| table.slots[at].is_some());
+        if full && table.first_free.max(end) >= limit { Err(Errno::EMFILE) } else { Ok(()) }
+    }
+
+    /// Notes that `process` takes record locks, so that closing gives them up.
+    pub fn set_lock_owner(&self, process: u32) {
+        self.lock_owner.store(process, Ordering::Relaxed);
+    }
+
+    /// For each descriptor that is closed, outside of the table's lock.
+    fn release_locks(&self, closed: &Slot) {
+        match self.lock_owner.load(Ordering::Relaxed) {
+            0 => {}
+            process => locks::release_process(&closed.open, process),
+        }
+    }
+}
+
+impl Table {
+    fn put(&mut self, at: usize, slot: Slot) -> Result<Option<Slot>> {
+        if at >= self.slots.len() {
+            self.slots.try_reserve(at + 1 - self.slots.len()).map_err(|_| Errno::ENOMEM)?;
+            self.slots.resize(at + 1, None);
+        }
+        Ok(self.slots[at].replace(slot))
+    }
+}
+
+impl fmt::Debug for FileTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileTable({} slots)", self.table.lock().slots.len())
+    }
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The memory of a program: what is mapped where, and bringing pages in.
+
+mod area;
+mod fault;
+mod map;
+mod space;
+
+pub use area::{Area, Backing, Protection};
+pub use fault::Fault;
+pub use space::{AddressSpace, MapRequest, Placement};

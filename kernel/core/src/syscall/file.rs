@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Reading, writing and positions.
+
+use super::Args;
+use crate::files::OpenFile;
+use crate::signal;
+use crate::thread::Thread;
+use crate::user::{self, MAX_COUNT, UserBuffers};
+use crate::wait::{wait_for, wait_for_socket};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use kio::{Errno, Events, File, FileKind, Result, SliceSource, VecSink};
+use ksignal::{SigInfo, Signal};
+use kvfs::OpenFlags;
+
+const RWF_NOWAIT: u32 = 8;
+const RWF_APPEND: u32 = 16;
+const RWF_KNOWN: u32 = 0x1f;
+/// What sendfile and splice move at a time.
+const CHUNK: usize = 64 << 10;
+
+fn readable(open: &OpenFile) -> Result<()> {
+    if open.flags().readable() { Ok(()) } else { Err(Errno::EBADF) }
+}
+
+fn writable(open: &OpenFile) -> Result<()> {
+    if open.flags().writable() { Ok(()) } else { Err(Errno::EBADF) }
+}
+
+/// Runs `step` until it counts bytes, and goes on where only a missing page
+/// ended it. `step` gets what was done before.
+fn transfer(
+    buffers: &mut UserBuffers,
+    to_user: bool,
+    mut step: impl FnMut(&mut UserBuffers, u64) -> Result<usize>,
+) -> Result<usize> {
+    let mut done = 0;
+    loop {
+        match step(buffers, done as u64) {
+            Ok(count) => {
+                done += count;
+                let more = count > 0 && !buffers.is_empty();
+                if !more || !buffers.resolve_missing(to_user).unwrap_or(false) {
+                    return Ok(done);
+                }
+            }
+            Err(Errno::EFAULT) => match buffers.resolve_missing(to_user) {
+                Ok(true) => {}
+                Ok(false) if done == 0 => return Err(Errno::EFAULT),
+                Err(error) if done == 0 => return Err(error),
+                _ => return Ok(done),
+            },
+            Err(_) if done > 0 => return Ok(done),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Reads at `offset`; waits if the file and its flags say so.
+fn read_file(open: &OpenFile, offset: u64, buffers: &mut UserBuffers, nowait: bool) -> Result<usize> {
+    let file = open.file();
+    let nonblocking = nowait || open.nonblocking();
+    let deadline = open.socket.deadline(false);
+    transfer(buffers, true, |buffers, done| {
+        // Behind a missing page there may be no more: no reason to wait.
+        let nonblocking = nonblocking || done > 0;
+        wait_for_socket(file, Events::READABLE | Events::RDHUP, nonblocking, deadline, || {
+            buffers.attempt(|buffers| file.read_at(offset + done, buffers), |count| *count)
+        })
+    })
+}
+
+fn write_file(
+    thread: &Thread,
+    open: &OpenFile,
+    offset: u64,
+    buffers: &mut UserBuffers,
+    nowait: bool,
+) -> Result<usize> {
+    let file = open.file();
+    let seekable = file.is_seekable();
+    let nonblocking = nowait || open.nonblocking();
+    let deadline = open.socket.deadline(true);
+    let mut total = 0;
+    // A blocking stream takes everything, piece by piece.
+    loop {
+        let result = transfer(buffers, false, |buffers, done| {
+            wait_for_socket(file, Events::WRITABLE, nonblocking, deadline, || {
+                buffers.attempt(|buffers| file.write_at(offset + done, buffers), |count| *count)
+            })
+        });
+        match result {
+            Ok(count) => {
+                total += count;
+                if seekable || nonblocking || count == 0 || buffers.is_empty() {
+                    return Ok(total);
+                }
+            }
+            Err(Errno::EPIPE) => {
+                // Of sockets only streams, and only when nothing went out.
+                let quiet = file.as_socket().is_some_and(|s| s.socket_type() != 1 || total > 0);
+                if !quiet {
+                    raise_sigpipe(thread);
+                }
+                return if total > 0 { Ok(total) } else { Err(Errno::EPIPE) };
+            }
+            Err(_) if total > 0 => return Ok(total),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// SIGPIPE for the running thread.
+pub(super) fn raise_sigpipe(thread: &Thread) {
+    let info = SigInfo::kill(Signal::SIGPIPE, thread.process.pid as i32, 0);
+    let _ = signal::send_to_thread(&khal::tasks::current_arc(), info);
+}
+
+fn read_sequential(thread: &Thread, fd: i32, mut buffers: UserBuffers) -> Result<u64> {
+    let open = thread.process.files.open_file(fd)?;
+    readable(&open)?;
+    if !open.file().is_seekable() {
+        return read_file(&open, 0, &mut buffers, false).map(|n| n as u64);
+    }
+    // The position stays ours over the read: two readers get disjoint parts.
+    // A seekable file never waits, but it may bring pages in, so the lock is
+    // not held over that.
+    let at = *open.offset();
+    let count = read_file(&open, at, &mut buffers, false)?;
+    *open.offset() = at + count as u64;
+    Ok(count as u64)
+}
+
+fn append_file(open: &OpenFile, buffers: &mut UserBuffers) -> Result<usize> {
+    let mut end = 0;
+    let count = transfer(buffers, false, |buffers, _| {
+        let append = |buffers: &mut UserBuffers| open.file().append(buffers);
+        let (count, new_end) = buffers.attempt(append, |(count, _)| *count)?;
+        end = new_end;
+        Ok(count)
+    })?;
+    *open.offset() = end;
+    Ok(count)
+}
+
+fn write_sequential(thread: &Thread, fd: i32, mut buffers: UserBuffers) -> Result<u64> {
+    let open = thread.process.files.open_file(fd)?;
+    writable(&open)?;
+    if !open.file().is_seekable() {
+        return write_file(thread, &open, 0, &mut buffers, false).map(|n| n as u64);
+    }
+    if open.flags().contains(OpenFlags::APPEND) {
+        return append_file(&open, &mut buffers).map(|n| n as u64);
+    }
+    let at = *open.offset();
+    let count = write_file(thread, &open, at, &mut buffers, false)?;
+    *open.offset() = at + count as u64;
+    Ok(count as u64)
+}
+
+pub(super) fn read(thread: &Thread, a: Args) -> Result<u64> {
+    read_sequential(thread, a.i32(0), UserBuffers::one(a.u64(1), a.usize(2)))
+}
+
+pub(super) fn write(thread: &Thread, a: Args) -> Result<u64> {
+    write_sequential(thread, a.i32(0), UserBuffers::one(a.u64(1), a.usize(2)))
+}
+
+pub(super) fn readv(thread: &Thread, a: Args) -> Result<u64> {
+    read_sequential(thread, a.i32(0), UserBuffers::vector(a.u64(1), a.usize(2))?)
+}
+
+pub(super) fn writev(thread: &Thread, a: Args) -> Result<u64> {
+    write_sequential(thread, a.i32(0), UserBuffers::vector(a.u64(1), a.usize(2))?)
+}
+
+fn read_at(thread: &Thread, fd: i32, offset: i64, mut buffers: UserBuffers, nowait: bool) -> Result<u64> {
+    let offset = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+    let open = thread.process.files.open_file(fd)?;
+    readable(&open)?;
+    if !open.file().is_seekable() {
+        return Err(Errno::ESPIPE);
+    }
+    read_file(&open, offset, &mut buffers, nowait).map(|n| n as u64)
+}
+
+fn write_at(thread: &Thread, fd: i32, offset: i64, mut buffers: UserBuffers, nowait: bool) -> Result<u64> {
+    let offset = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+    let open = thread.process.files.open_file(fd)?;
+    writable(&open)?;
+    if !open.file().is_seekable() {
+        return Err(Errno::ESPIPE);
+    }
+    // Linux appends here too: pwrite(2), BUGS.
+    if open.flags().contains(OpenFlags::APPEND) {
+        let position = *open.offset();
+        let count = append_file(&open, &mut buffers)?;
+        *open.offset() = position;
+        return Ok(count as u64);
+    }
+    write_file(thread, &open, offset, &mut buffers, nowait).map(|n| n as u64)
+}
+
+pub(super) fn pread(thread: &Thread, a: Args) -> Result<u64> {
+    read_at(thread, a.i32(0), a.i64(3), UserBuffers::one(a.u64(1), a.usize(2)), false)
+}
+
+pub(super) fn pwrite(thread: &Thread, a: Args) -> Result<u64> {
+    write_at(thread, a.i32(0), a.i64(3), UserBuffers::one(a.u64(1), a.usize(2)), false)
+}
+
+/// preadv(2), and preadv2(2) with its flags and "current position".
+pub(super) fn preadv(thread: &Thread, a: Args, second: bool) -> Result<u64> {
+    let buffers = UserBuffers::vector(a.u64(1), a.usize(2))?;
+    let flags = if second { a.u32(5) } else { 0 };
+    if flags & !RWF_KNOWN != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if second && a.i64(3) == -1 {
+        return read_sequential(thread, a.i32(0), buffers);
+    }
+    read_at(thread, a.i32(0), a.i64(3), buffers, flags & RWF_NOWAIT != 0)
+}
+
+/// pwritev(2) and pwritev2(2).
+pub(super) fn pwritev(thread: &Thread, a: Args, second: bool) -> Result<u64> {
+    let mut buffers = UserBuffers::vector(a.u64(1), a.usize(2))?;
+    let flags = if second { a.u32(5) } else { 0 };
+    if flags & !RWF_KNOWN != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if flags & RWF_APPEND != 0 {
+        let open = thread.process.files.open_file(a.i32(0))?;
+        writable(&open)?;
+        return append_file(&open, &mut buffers).map(|n| n as u64);
+    }
+    if second && a.i64(3) == -1 {
+        return write_sequential(thread, a.i32(0), buffers);
+    }
+    write_at(thread, a.i32(0), a.i64(3), buffers, flags & RWF_NOWAIT != 0)
+}
+
+pub(super) fn lseek(thread: &Thread, a: Args) -> Result<u64> {
+    const SEEK_DATA: u32 = 3;
+    const SEEK_HOLE: u32 = 4;
+    let open = thread.process.files.open_file(a.i32(0))?;
+    let is_directory = || open.file().stat().is_ok_and(|s| s.kind == FileKind::Directory);
+    if !open.file().is_seekable() && !is_directory() {
+        return Err(Errno::ESPIPE);
+    }
+    let size = || open.file().stat().map(|s| s.size as i64);
+    let offset = a.i64(1);
+    let base = match a.u32(2) {
+        0 => 0,
+        1 => *open.offset() as i64,
+        2 => size()?,
+        whence @ (SEEK_DATA | SEEK_HOLE) => {
+            let size = size()?;
+            if offset < 0 || offset >= size {
+                return Err(Errno::ENXIO);
+            }
+            let to = if whence == SEEK_DATA { offset } else { size };
+            *open.offset() = to as u64;
+            return Ok(to as u64);
+        }
+        _ => return Err(Errno::EINVAL),
+    };
+    let to = base.checked_add(offset).ok_or(Errno::EOVERFLOW)?;
+    let to = u64::try_from(to).map_err(|_| Errno::EINVAL)?;
+    *open.offset() = to;
+    Ok(to)
+}
+
+/// Moves up to `count` bytes between two files through a kernel buffer.
+fn copy(
+    thread: &Thread,
+    from: &Arc<OpenFile>,
+    to: &Arc<OpenFile>,
+    mut from_at: u64,
+    mut to_at: u64,
+    count: usize,
+) -> Result<usize> {
+    let mut done = 0;
+    while done < count {
+        let mut sink = VecSink::new(CHUNK.min(count - done));
+        let source_file = from.file();
+        let got = wait_for(source_file, Events::READABLE, from.nonblocking(), None, || {
+            source_file.read_at(from_at, &mut sink)
+        });
+        let got = match got {
+            Ok(0) => break,
+            Ok(got) => got,
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error),
+        };
+        let bytes: Vec<u8> = sink.into_bytes();
+        let written = write_all(thread, to, to_at, &bytes[..got])?;
+        from_at += written as u64;
+        to_at += written as u64;
+        done += written;
+        if written < got {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+fn write_all(thread: &Thread, to: &Arc<OpenFile>, at: u64, bytes: &[u8]) -> Result<usize> {
+    let file = to.file();
+    let mut done = 0;
+    while done < bytes.len() {
+        let mut source = SliceSource::new(&bytes[done..]);
+        let result = wait_for(file, Events::WRITABLE, to.nonblocking(), None, || {
+            file.write_at(at + done as u64, &mut source)
+        });
+        match result {
+            Ok(count) => done += count,
+            Err(Errno::EPIPE) => {
+                raise_sigpipe(thread);
+                return if done > 0 { Ok(done) } else { Err(Errno::EPIPE) };
+            }
+            Err(_) if done > 0 => return Ok(done),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// A position: the caller's word when it gives one, else the file's own.
+struct Position {
+    word: Option<u64>,
+    at: u64,
+}
+
+impl Position {
+    fn read(open: &OpenFile, address: u64) -> Result<Self> {
+        if address == 0 {
+            return Ok(Self { word: None, at: *open.offset() });
+        }
+        if !open.file().is_seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        let at = user::read_u64(address)?;
+        if at > i64::MAX as u64 {
+            return Err(Errno::EINVAL);
+        }
+        Ok(Self { word: Some(address), at })
+    }
+
+    fn advance(&self, open: &OpenFile, count: usize) -> Result<()> {
+        let at = self.at + count as u64;
+        match self.word {
+            Some(address) => user::write_u64(address, at),
+            None => {
+                *open.offset() = at;
+                Ok(())
+            }
+        }
+    }
+}
+
+pub(super) fn sendfile(thread: &Thread, a: Args) -> Result<u64> {
+    let to = thread.process.files.open_file(a.i32(0))?;
+    let from = thread.process.files.open_file(a.i32(1))?;
+    writable(&to)?;
+    readable(&from)?;
+    if to.flags().contains(OpenFlags::APPEND) {
+        return Err(Errno::EINVAL);
+    }
+    let position = Position::read(&from, a.u64(2))?;
+    let to_at = *to.offset();
+    let count = copy(thread, &from, &to, position.at, to_at, a.usize(3).min(MAX_COUNT))?;
+    position.advance(&from, count)?;
+    if to.file().is_seekable() {
+        *to.offset() = to_at + count as u64;
+    }
+    Ok(count as u64)
+}
+
+pub(super) fn copy_file_range(thread: &Thread, a: Args) -> Result<u64> {
+    let from = thread.process.files.open_file(a.i32(0))?;
+    let to = thread.process.files.open_file(a.i32(2))?;
+    readable(&from)?;
+    writable(&to)?;
+    let regular = |o: &OpenFile| o.file().stat().is_ok_and(|s| s.kind == FileKind::Regular);
+    if a.u32(5) != 0 || !regular(&from) || !regular(&to) {
+        return Err(Errno::EINVAL);
+    }
+    if to.flags().contains(OpenFlags::APPEND) {
+        return Err(Errno::EBADF);
+    }
+    let (source, target) = (Position::read(&from, a.u64(1))?, Position::read(&to, a.u64(3))?);
+    let count = copy(thread, &from, &to, source.at, target.at, a.usize(4).min(MAX_COUNT))?;
+    source.advance(&from, count)?;
+    target.advance(&to, count)?;
+    Ok(count as u64)
+}
+
+pub(super) fn splice(thread: &Thread, a: Args) -> Result<u64> {
+    const SPLICE_F_NONBLOCK: u32 = 2;
+    let from = thread.process.files.open_file(a.i32(0))?;
+    let to = thread.process.files.open_file(a.i32(2))?;
+    readable(&from)?;
+    writable(&to)?;
+    let is_pipe = |o: &OpenFile| o.file().as_any().is::<kipc::PipeEnd>();
+    if !is_pipe(&from) && !is_pipe(&to) {
+        return Err(Errno::EINVAL);
+    }
+    let (source, target) = (Position::read(&from, a.u64(1))?, Position::read(&to, a.u64(3))?);
+    // At most what the target takes at once, so that nothing read is lost.
+    let ready = to.file().poll().intersects(Events::WRITABLE | Events::ALWAYS);
+    if !ready && (to.nonblocking() || a.u32(5) & SPLICE_F_NONBLOCK != 0) {
+        return Err(Errno::EAGAIN);
+    }
+    let count = a.usize(4).min(CHUNK);
+    let moved = copy(thread, &from, &to, source.at, target.at, count)?;
+    source.advance(&from, moved)?;
+    target.advance(&to, moved)?;
+    Ok(moved as u64)
+}
+
+pub(super) fn sync(thread: &Thread, a: Args, data_only: bool) -> Result<u64> {
+    thread.process.files.open_file(a.i32(0))?.file().sync(data_only).map(|()| 0)
+}
+
+pub(super) fn ftruncate(thread: &Thread, a: Args) -> Result<u64> {
+    let open = thread.process.files.open_file(a.i32(0))?;
+    let size = u64::try_from(a.i64(1)).map_err(|_| Errno::EINVAL)?;
+    if !open.flags().writable() {
+        return Err(Errno::EINVAL);
+    }
+    open.file().truncate(size).map(|()| 0)
+}
+
+pub(super) fn fallocate(thread: &Thread, a: Args) -> Result<u64> {
+    let open = thread.process.files.open_file(a.i32(0))?;
+    writable(&open)?;
+    let (offset, length) = (a.i64(2), a.i64(3));
+    if offset < 0 || length <= 0 {
+        return Err(Errno::EINVAL);
+    }
+    let end = offset.checked_add(length).ok_or(Errno::EFBIG)?;
+    debug_assert!(end >= offset);
+    match open.file().stat()?.kind {
+        FileKind::Regular => {}
+        FileKind::Fifo => return Err(Errno::ESPIPE),
+        FileKind::Directory => return Err(Errno::EISDIR),
+        _ => return Err(Errno::ENODEV),
+    }
+    open.file().allocate(a.u32(1), offset as u64, length as u64).map(|()| 0)
+}
+
+pub(super) fn advise(thread: &Thread, a: Args) -> Result<u64> {
+    let open = thread.process.files.open_file(a.i32(0))?;
+    if open.file().stat()?.kind == FileKind::Fifo { Err(Errno::ESPIPE) } else { Ok(0) }
+}
+
+/// The object behind a descriptor, for calls that only need that.
+pub(super) fn object(thread: &Thread, fd: i32) -> Result<Arc<dyn File>> {
+    Ok(thread.process.files.open_file(fd)?.file().clone())
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Firmware tables, devices, the other CPUs.
+
+use abi::config::FW_CFG_FILE;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use kcore::random::Random;
+use kcore::{info, sched, warn};
+use kdevice::{EntropySource, SystemMemory};
+use kdrv_firmware::FwCfg;
+use kdrv_firmware::acpi::{Madt, Tables};
+use kdrv_pci::{ConfigAccess, PortAccess};
+use kdrv_virtio::{Device, MmioSlot, VirtioNet, mmio_slots, probe_mmio, probe_pci};
+
+/// Bytes of entropy that are asked of a device at the start.
+const SEED: usize = 64;
+
+/// What the firmware tells.
+pub(crate) struct Firmware {
+    tables: Option<Tables>,
+    madt: Option<Madt>,
+    fw_cfg: Option<FwCfg>,
+}
+
+/// Devices by kind.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// Network cards, in the order of the machine.
+    pub(crate) networks: Vec<Arc<VirtioNet>>,
+}
+
+impl Firmware {
+    /// Looks for tables and for QEMU's configuration device.
+    pub(crate) fn find() -> Self {
+        let boot = khal::boot_info();
+        let tables = Tables::find(&SystemMemory, boot.rsdp);
+        let madt = tables.as_ref().and_then(|t| t.madt(&SystemMemory));
+        for apic in madt.iter().flat_map(|m| &m.io_apics) {
+            khal::machine::add_io_apic(u64::from(apic.address), apic.gsi_base);
+        }
+        if let Some(power) = tables.as_ref().and_then(|t| t.power_control(&SystemMemory)) {
+            kcore::exit::set_power_off(move || power.power_off(&kdevice::SystemPorts));
+        }
+        Self { tables, madt, fw_cfg: FwCfg::probe() }
+    }
+
+    /// The record that overrides the one in the image.
+    pub(crate) fn configuration(&self) -> Option<Vec<u8>> {
+        let device = self.fw_cfg.as_ref()?;
+        device.contents(&device.file(FW_CFG_FILE)?, abi::config::MAX_LEN)
+    }
+
+    /// Starts the drivers of all devices.
+    pub(crate) fn probe_devices(&self, random: &Random) -> Found {
+        let mut found = Found::default();
+        for slot in self.mmio_slots() {
+            match probe_mmio(&slot) {
+                Ok(Some(device)) => found.add(device, random),
+                Ok(None) => {}
+                Err(error) => warn!("virtio-mmio at {:#x}: {error:?}", slot.base),
+            }
+        }
+        if self.tables.is_some() {
+            self.probe_pci(&mut found, random);
+        }
+        found
+    }
+
+    fn mmio_slots(&self) -> Vec<MmioSlot> {
+        let line = khal::boot_info().command_line();
+        let mut slots: Vec<MmioSlot> = mmio_slots(line).collect();
+        if slots.is_empty() {
+            let devices = self.tables.as_ref().map(|t| t.virtio_mmio(&SystemMemory));
+            let as_slot = |d: kdrv_firmware::acpi::MmioDevice| MmioSlot {
+                base: d.base,
+                size: d.size,
+                irq: d.gsi,
+                id: None,
+            };
+            slots.extend(devices.into_iter().flatten().map(as_slot));
+        }
+        slots
+    }
+
+    fn probe_pci(&self, found: &mut Found, random: &Random) {
+        let access: Arc<dyn ConfigAccess> = Arc::new(PortAccess::new());
+        for function in kdrv_pci::enumerate(&access) {
+            match probe_pci(&function, function.interrupt_line()) {
+                Ok(Some(device)) => found.add(device, random),
+                Ok(None) => {}
+                Err(error) => warn!("virtio at {:?}: {error:?}", function.address()),
+            }
+        }
+    }
+
+    /// Starts the other CPUs.
+    pub(crate) fn start_cpus(&self) {
+        let ids: Vec<u32> = match &self.madt {
+            Some(madt) => madt.cpus.iter().filter(|c| c.enabled).map(|c| c.apic_id).collect(),
+            None => (0..self.fw_cfg.as_ref().map_or(1, FwCfg::cpu_count)).collect(),
+        };
+        if ids.len() > 1 {
+            let count = khal::cpus::start_others(ids.into_iter(), || sched::start_this_cpu());
+            info!("{count} CPUs");
+        }
+    }
+}
+
+impl Found {
+    fn add(&mut self, device: Device, random: &Random) {
+        match device {
+            Device::Network(card) => self.networks.push(card),
+            Device::Entropy(source) => {
+                let mut seed = [0; SEED];
+                let count = source.take(&mut seed);
+                random.mix(&seed[..count]);
+            }
+            // Disks are mounted as volumes; none is used yet.
+            Device::Block(_) => {}
+        }
+    }
+}
