@@ -86,6 +86,13 @@ impl UnixSocket {
         (one, two)
     }
 
+    /// bind(2) to an inode that the kernel made: the address is the path as the
+    /// program gave it, but others reach the socket under `key`, which stands
+    /// for the inode whatever its path is by then.
+    pub fn bind_inode(&self, path: &[u8], key: &[u8]) -> Result<()> {
+        self.names.bind(&self.node, path, Some(key))
+    }
+
     fn connected(&self) -> Option<Arc<Node>> {
         self.node.state.lock().peer.clone()
     }
@@ -158,7 +165,7 @@ impl Socket for UnixSocket {
 
     fn bind(&self, address: &SocketAddress) -> Result<()> {
         let SocketAddress::Unix(name) = address else { return Err(Errno::EINVAL) };
-        self.names.bind(&self.node, name)
+        self.names.bind(&self.node, name, None)
     }
 
     fn connect(&self, address: &SocketAddress) -> Result<()> {

@@ -34,8 +34,8 @@ impl UnixNames {
     }
 
     /// Names a socket; an empty name asks for an abstract one: unix(7),
-    /// "autobind".
-    pub(super) fn bind(&self, node: &Arc<Node>, name: &[u8]) -> Result<()> {
+    /// "autobind". It is found under `key`, or else under its name.
+    pub(super) fn bind(&self, node: &Arc<Node>, name: &[u8], key: Option<&[u8]>) -> Result<()> {
         if name.len() > MAX_NAME {
             return Err(Errno::EINVAL);
         }
@@ -46,11 +46,12 @@ impl UnixNames {
             return if name.is_empty() { Ok(()) } else { Err(Errno::EINVAL) };
         }
         let name = if name.is_empty() { table.automatic()? } else { Vec::from(name) };
-        if table.bound.get(&name).is_some_and(|old| old.strong_count() > 0) {
+        let key = key.map_or_else(|| name.clone(), Vec::from);
+        if table.bound.get(&key).is_some_and(|old| old.strong_count() > 0) {
             return Err(Errno::EADDRINUSE);
         }
-        table.bound.insert(name.clone(), Arc::downgrade(node));
-        state.name = name;
+        table.bound.insert(key.clone(), Arc::downgrade(node));
+        (state.name, state.key) = (name, key);
         Ok(())
     }
 

@@ -69,6 +69,8 @@ pub(super) struct State {
     pub(super) closed: bool,
     pub(super) error: Option<Errno>,
     pub(super) name: Vec<u8>,
+    /// What the address table has it under.
+    pub(super) key: Vec<u8>,
     pub(super) peer_name: Vec<u8>,
     pub(super) peer_credentials: Credentials,
     pub(super) pass_credentials: bool,
@@ -117,6 +119,7 @@ impl Node {
                 closed: false,
                 error: None,
                 name: Vec::new(),
+                key: Vec::new(),
                 peer_name: Vec::new(),
                 peer_credentials: Credentials { pid: 0, uid: u32::MAX, gid: u32::MAX },
                 pass_credentials: false,
@@ -253,10 +256,11 @@ impl Node {
         let messages = core::mem::take(&mut state.messages);
         let peer = state.peer.take();
         let phase = core::mem::replace(&mut state.phase, Phase::Open);
-        let name = core::mem::take(&mut state.name);
+        state.name = Vec::new();
+        let key = core::mem::take(&mut state.key);
         let turned_away = core::mem::take(&mut state.turned_away);
         drop(state);
-        names.forget(&name, self);
+        names.forget(&key, self);
         let reset = (!messages.is_empty()).then_some(Errno::ECONNRESET);
         for message in messages {
             message.sender.release(message.rest().len());
