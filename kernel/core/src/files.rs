@@ -256,6 +256,12 @@ impl FileTable {
         slot.map(|s| s.open.clone()).ok_or(Errno::EBADF)
     }
 
+    /// The description behind `fd`, `EBADF` when it is only a place (O_PATH).
+    pub fn usable(&self, fd: i32) -> Result<Arc<OpenFile>> {
+        let open = self.open_file(fd)?;
+        if open.flags().contains(OpenFlags::PATH) { Err(Errno::EBADF) } else { Ok(open) }
+    }
+
     /// Puts a description at the lowest free descriptor from `from` on;
     /// `EMFILE` when that is `limit` or more.
     pub fn insert(

@@ -47,6 +47,11 @@ impl MemoryFile {
         Ok(())
     }
 
+    /// True when shared mappings may not write.
+    pub fn is_write_sealed(&self) -> bool {
+        self.seals() & WRITES != 0
+    }
+
     /// `EPERM` for a write up to `end` that a seal forbids.
     fn check_write(&self, seals: u32, end: u64) -> Result<()> {
         let grows = || self.content.stat().map(|s| end > s.size);

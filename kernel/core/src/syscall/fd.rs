@@ -28,8 +28,7 @@ fn install(thread: &Thread, open: Arc<OpenFile>, close_on_exec: bool) -> Result<
 
 /// The description behind `fd` unless it is only a place (O_PATH).
 pub(super) fn usable(thread: &Thread, fd: i32) -> Result<Arc<OpenFile>> {
-    let open = thread.process.files.open_file(fd)?;
-    if open.flags().contains(OpenFlags::PATH) { Err(Errno::EBADF) } else { Ok(open) }
+    thread.process.files.usable(fd)
 }
 
 pub(super) fn close(thread: &Thread, a: Args) -> Result<u64> {

@@ -243,7 +243,7 @@ pub(super) fn pwritev(thread: &Thread, a: Args, second: bool) -> Result<u64> {
 pub(super) fn lseek(thread: &Thread, a: Args) -> Result<u64> {
     const SEEK_DATA: u32 = 3;
     const SEEK_HOLE: u32 = 4;
-    let open = thread.process.files.open_file(a.i32(0))?;
+    let open = thread.process.files.usable(a.i32(0))?;
     let is_directory = || open.file().stat().is_ok_and(|s| s.kind == FileKind::Directory);
     if !open.file().is_seekable() && !is_directory() {
         return Err(Errno::ESPIPE);
@@ -420,11 +420,11 @@ pub(super) fn splice(thread: &Thread, a: Args) -> Result<u64> {
 }
 
 pub(super) fn sync(thread: &Thread, a: Args, data_only: bool) -> Result<u64> {
-    thread.process.files.open_file(a.i32(0))?.file().sync(data_only).map(|()| 0)
+    thread.process.files.usable(a.i32(0))?.file().sync(data_only).map(|()| 0)
 }
 
 pub(super) fn ftruncate(thread: &Thread, a: Args) -> Result<u64> {
-    let open = thread.process.files.open_file(a.i32(0))?;
+    let open = thread.process.files.usable(a.i32(0))?;
     let size = u64::try_from(a.i64(1)).map_err(|_| Errno::EINVAL)?;
     if !open.flags().writable() {
         return Err(Errno::EINVAL);
@@ -433,7 +433,7 @@ pub(super) fn ftruncate(thread: &Thread, a: Args) -> Result<u64> {
 }
 
 pub(super) fn fallocate(thread: &Thread, a: Args) -> Result<u64> {
-    let open = thread.process.files.open_file(a.i32(0))?;
+    let open = thread.process.files.usable(a.i32(0))?;
     writable(&open)?;
     let (offset, length) = (a.i64(2), a.i64(3));
     if offset < 0 || length <= 0 {
@@ -451,7 +451,7 @@ pub(super) fn fallocate(thread: &Thread, a: Args) -> Result<u64> {
 }
 
 pub(super) fn advise(thread: &Thread, a: Args) -> Result<u64> {
-    let open = thread.process.files.open_file(a.i32(0))?;
+    let open = thread.process.files.usable(a.i32(0))?;
     if open.file().stat()?.kind == FileKind::Fifo { Err(Errno::ESPIPE) } else { Ok(0) }
 }
 

@@ -2,6 +2,7 @@
 //! Memory: mmap and its kin.
 
 use super::Args;
+use crate::memory_file::MemoryFile;
 use crate::mm::{Backing, MapRequest, Placement, Protection};
 use crate::thread::Thread;
 use crate::user;
@@ -89,10 +90,14 @@ fn file_backing(
     protection: Protection,
     offset: u64,
 ) -> Result<(Backing, bool)> {
-    let open = thread.process.files.open_file(fd)?;
+    let open = thread.process.files.usable(fd)?;
     let (readable, writable) = (open.flags().readable(), open.flags().writable());
     if !readable || (shared && protection.contains(Protection::WRITE) && !writable) {
         return Err(Errno::EACCES);
+    }
+    let sealed = open.file().as_any().downcast_ref().is_some_and(MemoryFile::is_write_sealed);
+    if shared && sealed && protection.contains(Protection::WRITE) {
+        return Err(Errno::EPERM);
     }
     let stat = open.file().stat()?;
     if stat.kind == FileKind::CharDevice && !shared {
@@ -105,7 +110,7 @@ fn file_backing(
     }
     let backing =
         Backing::File { file: open.file().clone(), location: open.opened_location(), offset };
-    Ok((backing, !shared || writable))
+    Ok((backing, !shared || (writable && !sealed)))
 }
 
 pub(super) fn munmap(thread: &Thread, a: Args) -> Result<u64> {

@@ -52,7 +52,7 @@ pub(in crate::syscall) fn fcntl(thread: &Thread, a: Args) -> Result<u64> {
         F_GETFL => return files.open_file(fd).map(|open| u64::from(open.flags().bits())),
         _ => {}
     }
-    let open = super::usable(thread, fd)?;
+    let open = thread.process.files.usable(fd)?;
     match command {
         F_SETFL => set_flags(&open, OpenFlags::from_bits_retain(argument as u32)),
         F_GETLK | F_OFD_GETLK => lock::query(thread, &open, argument, command == F_OFD_GETLK),
@@ -159,7 +159,7 @@ const FIOQSIZE: u32 = 0x5460;
 
 pub(in crate::syscall) fn ioctl(thread: &Thread, a: Args) -> Result<u64> {
     let (fd, request, argument) = (a.i32(0), a.u32(1), a.u64(2));
-    let open = super::usable(thread, fd)?;
+    let open = thread.process.files.usable(fd)?;
     match request {
         FIOCLEX => thread.process.files.set_close_on_exec(fd, true).map(|()| 0),
         FIONCLEX => thread.process.files.set_close_on_exec(fd, false).map(|()| 0),
@@ -179,6 +179,9 @@ fn switch_flag(open: &OpenFile, flag: OpenFlags, address: u64) -> Result<u64> {
     Ok(0)
 }
 
+/// Unit of `st_blocks`.
+const SECTOR: u64 = 512;
+
 /// Sizes of regular files; other objects answer themselves.
 fn size(open: &Arc<OpenFile>, request: u32, argument: u64) -> Result<u64> {
     let stat = open.file().stat()?;
@@ -191,7 +194,7 @@ fn size(open: &Arc<OpenFile>, request: u32, argument: u64) -> Result<u64> {
             user::write_u32(argument, ahead as u32)?;
         }
         FIGETBSZ => user::write_u32(argument, stat.block_size)?,
-        _ => user::write_u64(argument, stat.size)?,
+        _ => user::write_u64(argument, stat.blocks * SECTOR)?,
     }
     Ok(0)
 }

@@ -16,7 +16,7 @@ pub(in crate::syscall) fn flock(thread: &Thread, a: Args) -> Result<u64> {
     const EXCLUSIVE: u32 = 2;
     const NONBLOCK: u32 = 4;
     const UNLOCK: u32 = 8;
-    let open = super::usable(thread, a.i32(0))?;
+    let open = thread.process.files.usable(a.i32(0))?;
     let file = file_id(&open)?;
     let owner = LockOwner::Description(open.identity());
     let kind = match a.u32(1) & !NONBLOCK {

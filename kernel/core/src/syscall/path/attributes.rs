@@ -2,15 +2,13 @@
 //! Permissions, owners, times and sizes by path.
 
 use super::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, locate, namespace};
-use crate::files::OpenFile;
 use crate::syscall::Args;
 use crate::thread::Thread;
 use crate::user;
-use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 use kio::{Errno, FileKind, Result};
-use kvfs::{AttributeChange, OpenFlags, SetTime};
+use kvfs::{AttributeChange, SetTime};
 use linux_raw_sys::general as nr;
 
 const KNOWN: u32 = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH;
@@ -49,14 +47,8 @@ fn change_path(
     namespace(thread).set_attributes(&at, change).map(|()| 0)
 }
 
-/// A descriptor that is more than a place: O_PATH gives `EBADF`.
-fn usable(thread: &Thread, fd: i32) -> Result<Arc<OpenFile>> {
-    let open = thread.process.files.open_file(fd)?;
-    if open.flags().contains(OpenFlags::PATH) { Err(Errno::EBADF) } else { Ok(open) }
-}
-
 fn change_descriptor(thread: &Thread, fd: i32, change: &AttributeChange) -> Result<u64> {
-    match usable(thread, fd)?.opened_location() {
+    match thread.process.files.usable(fd)?.opened_location() {
         Some(at) => namespace(thread).set_attributes(&at, change).map(|()| 0),
         // Pipes and sockets: nobody can see it, for root passes all checks.
         None => Ok(0),
@@ -140,7 +132,7 @@ fn set_times(thread: &Thread, fd: i32, address: u64, flags: u32, times: Times) -
         if flags != 0 {
             return Err(Errno::EINVAL);
         }
-        usable(thread, fd)?;
+        thread.process.files.usable(fd)?;
         return change_descriptor(thread, fd, &change()?);
     }
     if flags & !KNOWN != 0 {

@@ -7,7 +7,7 @@ use crate::thread::Thread;
 use crate::user;
 use alloc::vec::Vec;
 use kio::{Errno, Result};
-use kvfs::{Location, MountFlags, OpenFlags, XattrMode};
+use kvfs::{Location, MountFlags, XattrMode};
 use linux_raw_sys::general as nr;
 
 const NAME_MAX: usize = 255;
@@ -28,13 +28,7 @@ pub(in crate::syscall) fn xattr(thread: &Thread, number: u32, a: Args) -> Result
     let at = match index % 3 {
         0 => locate(thread, AT_FDCWD, a.u64(0), 0)?,
         1 => locate(thread, AT_FDCWD, a.u64(0), AT_SYMLINK_NOFOLLOW)?,
-        _ => {
-            let open = thread.process.files.open_file(a.i32(0))?;
-            if open.flags().contains(OpenFlags::PATH) {
-                return Err(Errno::EBADF);
-            }
-            open.location()
-        }
+        _ => thread.process.files.usable(a.i32(0))?.location(),
     };
     let operations = [Operation::Set, Operation::Value, Operation::List, Operation::Remove];
     match operations[(index / 3) as usize % operations.len()] {
