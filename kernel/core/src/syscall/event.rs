@@ -20,9 +20,7 @@ use core::time::Duration;
 use khal::USER_END;
 use khal::user_memory::copy_to_user;
 use kio::{Errno, Events, File, Instant, Result, WaitQueue};
-use kipc::{
-    Epoll, EventFd, PendingSignals, SignalFd, Target, TimerClock, TimerFd, TimerSetting,
-};
+use kipc::{Epoll, EventFd, PendingSignals, SignalFd, Target, TimerClock, TimerFd, TimerSetting};
 use ksignal::SignalSet;
 use kvfs::OpenFlags;
 
@@ -265,10 +263,7 @@ fn timer_of(open: &OpenFile) -> Result<&TimerFd> {
 fn write_setting(address: u64, setting: TimerSetting) -> Result<()> {
     let TimerSetting { interval, value } = setting;
     let nanos = |time: Duration| u64::from(time.subsec_nanos());
-    user::write_words(
-        address,
-        [interval.as_secs(), nanos(interval), value.as_secs(), nanos(value)],
-    )
+    user::write_words(address, [interval.as_secs(), nanos(interval), value.as_secs(), nanos(value)])
 }
 
 pub(super) fn timerfd_settime(thread: &Thread, a: Args) -> Result<u64> {
@@ -306,8 +301,9 @@ struct CallerSignals(Arc<Process>);
 
 impl PendingSignals for CallerSignals {
     fn pending(&self) -> u64 {
-        let pending = current_thread()
-            .map_or(self.0.signals.pending(), |t| t.signals.pending() | t.process.signals.pending());
+        let pending = current_thread().map_or(self.0.signals.pending(), |t| {
+            t.signals.pending() | t.process.signals.pending()
+        });
         pending.bits()
     }
 

@@ -139,8 +139,7 @@ pub(super) fn ppoll(thread: &Thread, a: Args) -> Result<u64> {
     let timeout = Timeout::read(a.u64(2), Unit::Nanos)?;
     let mask = optional_mask(a.u64(3), a.u64(4))?;
     let limit = timeout.limit();
-    let result =
-        with_mask(thread, mask, || poll_descriptors(thread, a.u64(0), a.u32(1), limit));
+    let result = with_mask(thread, mask, || poll_descriptors(thread, a.u64(0), a.u32(1), limit));
     timeout.finish(limit, result)
 }
 
@@ -240,9 +239,7 @@ impl FdSet {
 
     /// Drops bits of the last word at `count` and above.
     fn cut(&mut self, count: usize) {
-        if count % 64 != 0
-            && let Some(last) = self.words.get_mut(count / 64)
-        {
+        if let Some(last) = self.words.get_mut(count / 64) {
             *last &= (1 << (count % 64)) - 1;
         }
     }

@@ -77,10 +77,13 @@ fn create(thread: &Thread, domain: u16, kind: u16, protocol: i32) -> Result<Arc<
         let kind = unix_kind(kind, protocol)?;
         return Ok(Arc::new(UnixSocket::new(kind, services.unix.clone(), credentials(thread))));
     }
-    let protocol = u16::try_from(protocol).map_err(|_| match domain {
-        AF_INET | AF_INET6 => Errno::EINVAL,
+    /// IPPROTO_MAX.
+    const PROTOCOLS: u16 = 263;
+    let internet = domain == AF_INET || domain == AF_INET6;
+    let known = u16::try_from(protocol).ok().filter(|p| !internet || *p < PROTOCOLS);
+    let protocol = known.ok_or(match domain {
+        AF_INET | AF_INET6 | AF_PACKET => Errno::EINVAL,
         AF_NETLINK => Errno::EPROTONOSUPPORT,
-        AF_PACKET => Errno::EINVAL,
         _ => Errno::EAFNOSUPPORT,
     })?;
     Ok(services.provider.socket(domain, kind, protocol)?)

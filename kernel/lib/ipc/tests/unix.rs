@@ -5,7 +5,8 @@ mod common;
 
 use common::{Outcome, Random, host, host_poll, our_read, our_write, ours};
 use kio::{
-    Control, Events, File, MessageFlags, Shutdown, SliceSink, SliceSource, Socket, SocketAddress,
+    Control, Errno, Events, File, MessageFlags, Shutdown, SliceSink, SliceSource, Socket,
+    SocketAddress,
 };
 use kipc::{Credentials, UnixKind, UnixNames, UnixSocket};
 use rustix::fd::OwnedFd;
@@ -278,4 +279,21 @@ fn a_full_stream_becomes_writable_when_it_is_read() {
     }
     assert_eq!(read, sent);
     assert!(one.poll().contains(Events::WRITABLE));
+}
+
+#[test]
+fn an_inode_is_found_by_its_key_and_named_by_its_path() {
+    let names = names();
+    let make = || UnixSocket::new(UnixKind::Stream, names.clone(), Credentials::default());
+    let (server, client, path) = (make(), make(), b"relative".to_vec());
+    server.bind_inode(&path, b"key").unwrap();
+    server.listen(1).unwrap();
+    assert_eq!(make().bind_inode(&path, b"key"), Err(Errno::EADDRINUSE));
+    let by_path = client.connect(&SocketAddress::Unix(path.clone()));
+    assert_eq!(by_path, Err(Errno::ECONNREFUSED));
+    client.connect(&SocketAddress::Unix(b"key".to_vec())).unwrap();
+    assert_eq!(client.peer_address().unwrap(), SocketAddress::Unix(path.clone()));
+    assert_eq!(server.local_address().unwrap(), SocketAddress::Unix(path.clone()));
+    server.close();
+    make().bind_inode(&path, b"key").unwrap();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Messages: send(2), recv(2) and their kin.
 
-use super::address::{self, AF_UNIX, RawAddress, SOCK_STREAM};
+use super::address::{self, AF_INET, AF_INET6, AF_UNIX, RawAddress, SOCK_STREAM};
 use super::{control, socket_of, unix};
 use crate::files::OpenFile;
 use crate::syscall::Args;
@@ -41,10 +41,12 @@ fn destination(
     socket: &dyn Socket,
     raw: &RawAddress,
 ) -> Result<Option<SocketAddress>> {
-    match (raw.bytes().is_empty(), socket.domain()) {
-        (true, _) => Ok(None),
-        (false, AF_UNIX) => unix::to_send(thread, socket, raw),
-        (false, _) => raw.to_send(socket),
+    match socket.domain() {
+        AF_INET | AF_INET6 => raw.to_send(socket),
+        // Nothing is as no address, but for the network.
+        _ if raw.bytes().is_empty() => Ok(None),
+        AF_UNIX => unix::to_send(thread, socket, raw),
+        _ => raw.to_send(socket),
     }
 }
 
@@ -200,7 +202,7 @@ impl Header {
         if name_len < 0 {
             return Err(Errno::EINVAL);
         }
-        let header = Self {
+        Ok(Self {
             address,
             name: word(0),
             // Longer than any address is as long as the longest.
@@ -209,14 +211,13 @@ impl Header {
             vector_len: word(24),
             control: word(32),
             control_len: word(40),
-        };
-        if header.vector_len > IOV_MAX as u64 {
-            return Err(Errno::EMSGSIZE);
-        }
-        Ok(header)
+        })
     }
 
     fn buffers(&self) -> Result<UserBuffers> {
+        if self.vector_len > IOV_MAX as u64 {
+            return Err(Errno::EMSGSIZE);
+        }
         if self.vector_len != 1 {
             return UserBuffers::vector(self.vector, self.vector_len as usize);
         }
@@ -266,7 +267,8 @@ fn receive_message(thread: &Thread, open: &OpenFile, address: u64, flags: u32) -
     control.add(thread, received.control, close_on_exec);
     let mut told = received.flags | (flags & MessageFlags::CMSG_CLOEXEC);
     told.set(MessageFlags::CTRUNC, control.cut || received.flags.contains(MessageFlags::CTRUNC));
-    let control_len = control.store(thread, header.control)?;
+    // The message is taken: memory that is not there costs its control data.
+    let control_len = control.store(thread, header.control).unwrap_or(0);
     if header.name != 0 {
         let from = address::encode_sender(socket, received.from);
         address::store(&from, header.name, header.address.wrapping_add(NAMELEN_AT))?;
@@ -327,12 +329,7 @@ pub(in crate::syscall) fn recvmmsg(thread: &Thread, a: Args) -> Result<u64> {
 
 /// Receives until all is full, there is no more, or `over` says that time is:
 /// it looks after each message only, see recvmmsg(2), BUGS.
-fn receive_many(
-    thread: &Thread,
-    open: &OpenFile,
-    a: Args,
-    over: impl Fn() -> bool,
-) -> Result<u64> {
+fn receive_many(thread: &Thread, open: &OpenFile, a: Args, over: impl Fn() -> bool) -> Result<u64> {
     let mut flags = a.u32(3) & !MSG_WAITFORONE;
     let mut done = 0;
     while done < u64::from(a.u32(2)) {
