@@ -2,15 +2,21 @@
 //! Firmware tables, devices, the other CPUs.
 
 use abi::config::FW_CFG_FILE;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::time::Duration;
 use kcore::random::Random;
+use kcore::timers::SystemTime;
 use kcore::{info, sched, warn};
 use kdevice::{EntropySource, SystemMemory};
 use kdrv_firmware::FwCfg;
 use kdrv_firmware::acpi::{Madt, Tables};
 use kdrv_pci::{ConfigAccess, PortAccess};
-use kdrv_virtio::{Device, MmioSlot, VirtioNet, mmio_slots, probe_mmio, probe_pci};
+use kdrv_virtio::{
+    Device, MmioSlot, VirtioBlock, VirtioNet, VirtioRng, mmio_slots, probe_mmio, probe_pci,
+};
+use kio::{Events, Timers, Wake};
+use ksync::Once;
 
 /// Bytes of entropy that are asked of a device at the start.
 const SEED: usize = 64;
@@ -27,6 +33,53 @@ pub(crate) struct Firmware {
 pub(crate) struct Found {
     /// Network cards, in the order of the machine.
     pub(crate) networks: Vec<Arc<VirtioNet>>,
+    /// Sources of random bytes.
+    pub(crate) entropy: Vec<Arc<VirtioRng>>,
+    /// Disks, for volumes; none is mounted yet, but a driver that was started
+    /// stays, because the device knows its memory.
+    disks: Vec<Arc<VirtioBlock>>,
+}
+
+/// How often the generator gets fresh entropy.
+const RESEED_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Owns the devices that nobody else does, and mixes their entropy in.
+struct Keeper {
+    found: Found,
+    random: Arc<Random>,
+    own: Weak<Self>,
+}
+
+impl Keeper {
+    fn reseed(&self) {
+        for source in &self.found.entropy {
+            mix_in(&**source, &self.random);
+        }
+        if let Some(own) = self.own.upgrade() {
+            SystemTime.arm(khal::clock::monotonic() + RESEED_INTERVAL, own, 0);
+        }
+    }
+}
+
+impl Wake for Keeper {
+    fn wake(&self, _key: u64, _ready: Events) {
+        self.reseed();
+    }
+}
+
+fn mix_in(source: &dyn EntropySource, random: &Random) {
+    let mut seed = [0; SEED];
+    let count = source.take(&mut seed);
+    random.mix(&seed[..count]);
+}
+
+/// Keeps the devices for as long as the machine runs.
+pub(crate) fn keep(found: Found, random: &Arc<Random>) {
+    static KEEPER: Once<Arc<Keeper>> = Once::new();
+    let keeper =
+        Arc::new_cyclic(|own| Keeper { found, random: random.clone(), own: own.clone() });
+    keeper.reseed();
+    let _ = KEEPER.set(keeper);
 }
 
 impl Firmware {
@@ -111,12 +164,10 @@ impl Found {
         match device {
             Device::Network(card) => self.networks.push(card),
             Device::Entropy(source) => {
-                let mut seed = [0; SEED];
-                let count = source.take(&mut seed);
-                random.mix(&seed[..count]);
+                mix_in(&*source, random);
+                self.entropy.push(source);
             }
-            // Disks are mounted as volumes; none is used yet.
-            Device::Block(_) => {}
+            Device::Block(disk) => self.disks.push(disk),
         }
     }
 }

@@ -47,11 +47,13 @@ fn main() -> ! {
     };
     log::set_level(config.log_level());
     let random = Random::new();
-    let found = firmware.probe_devices(&random);
+    let mut found = firmware.probe_devices(&random);
     firmware.start_cpus();
     log::stage("devices");
     let random = Arc::new(random);
-    let stack = network::start(&config, found.networks, random.clone());
+    let cards = core::mem::take(&mut found.networks);
+    devices::keep(found, &random);
+    let stack = network::start(&config, cards, random.clone());
     let console = console::start(&config);
     let (namespace, memory) =
         match root::mount(&appended, console, random.clone()) {

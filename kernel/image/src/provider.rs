@@ -4,9 +4,11 @@
 use alloc::sync::Arc;
 use core::time::Duration;
 use kcore::services::Provider;
-use kfs_tmpfs::Tmpfs;
-use kio::{File, Result, Socket};
+use kcore::timers::SystemTime;
+use kfs_tmpfs::{Limits, Tmpfs};
+use kio::{Errno, File, Result, Socket};
 use knet::Stack;
+use kvfs::FileSystem;
 
 /// How long sockets may still send when the program has ended.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -46,6 +48,17 @@ impl Provider for ImageProvider {
         self.stack.socket(domain, kind, protocol)
     }
 
+    fn file_system(&self, kind: &[u8], options: &[u8]) -> Result<Arc<dyn FileSystem>> {
+        match kind {
+            b"tmpfs" => {
+                let (limits, permissions) = tmpfs_options(options)?;
+                let memory = Tmpfs::new(Arc::new(SystemTime), limits, permissions)?;
+                Ok(memory)
+            }
+            _ => Err(Errno::ENODEV),
+        }
+    }
+
     fn settle(&self) {
         let end = khal::clock::monotonic() + SETTLE;
         while self.has_unsent() && khal::clock::monotonic() < end {
@@ -54,4 +67,43 @@ impl Provider for ImageProvider {
             khal::cpus::interrupt_window();
         }
     }
+}
+
+/// The options of tmpfs(5) that mean something here.
+fn tmpfs_options(options: &[u8]) -> Result<(Limits, u32)> {
+    let text = core::str::from_utf8(options).map_err(|_| Errno::EINVAL)?;
+    let mut limits = Limits::of_this_machine();
+    let mut permissions = 0o1777;
+    for (name, value) in text.split(',').filter_map(|option| option.split_once('=')) {
+        match name {
+            // 0 is no limit, as for Linux.
+            "size" => limits.bytes = size(value).map(|s| if s == 0 { u64::MAX } else { s })?,
+            "nr_inodes" => {
+                limits.inodes = size(value).map(|s| if s == 0 { u64::MAX } else { s })?;
+            }
+            "mode" => {
+                permissions = u32::from_str_radix(value, 8).map_err(|_| Errno::EINVAL)? & 0o7777;
+            }
+            _ => {}
+        }
+    }
+    Ok((limits, permissions))
+}
+
+/// A number with k, m, g for powers of 1024, or % of the memory.
+fn size(text: &str) -> Result<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let number: u64 = digits.parse().map_err(|_| Errno::EINVAL)?;
+    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "%" => {
+            let memory = (kmm::memory_info().total_frames * kmm::FRAME_SIZE) as u64;
+            return Ok(memory / 100 * number.min(100));
+        }
+        _ => return Err(Errno::EINVAL),
+    };
+    number.checked_mul(1 << shift).ok_or(Errno::EINVAL)
 }

@@ -86,7 +86,10 @@ impl SystemView for KernelView {
     fn memory(&self) -> Memory {
         let info = kmm::memory_info();
         let bytes = |frames: usize| (frames * FRAME_SIZE) as u64;
-        let anonymous = processes::all().iter().map(|p| p.space().usage().1).sum();
+        let anonymous = processes::all()
+            .into_iter()
+            .map(|p| process::view(p).status().resident_anonymous)
+            .sum();
         Memory {
             total: bytes(info.total_frames),
             free: bytes(info.free_frames),
