@@ -62,7 +62,7 @@ fn model_name(highest_extended: u32) -> String {
         return "unknown".into();
     }
     let words: Vec<u32> = (0x8000_0002..=0x8000_0004)
-        .map(|leaf| __cpuid(leaf))
+        .map(__cpuid)
         .flat_map(|r| [r.eax, r.ebx, r.ecx, r.edx])
         .collect();
     text(&words)

@@ -41,8 +41,8 @@ fn dispositions(process: &Process) -> (u64, u64) {
     for signal in (1..=u32::from(Signal::MAX)).filter_map(Signal::new) {
         let one = SignalSet::of(&[signal]);
         match process.signals.action(signal).handler {
-            Handler::Ignore => ignored = ignored | one,
-            Handler::Function(_) => caught = caught | one,
+            Handler::Ignore => ignored |= one,
+            Handler::Function(_) => caught |= one,
             Handler::Default => {}
         }
     }
