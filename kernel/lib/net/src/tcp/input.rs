@@ -5,7 +5,7 @@ use super::segment::{ACK, FIN, Fields, Options, RST, SYN, Segment};
 use super::seq::Seq;
 use super::socket::TcpSocket;
 use super::state::{Context, State, Tcb};
-use super::table::{Found, TIME_WAIT, TimeWait};
+use super::table::{Found, TimeWait};
 use crate::icmp::PathError;
 use crate::interface::count;
 use crate::ip::{Endpoint, Incoming, be16, checksum, protocol};
@@ -301,7 +301,7 @@ impl Tcb {
 
     /// The handshake is done.
     pub(super) fn establish(&mut self, context: &Context<'_>, s: &Segment<'_>) {
-        self.state = State::Established;
+        self.state = if self.send.fin_queued { State::FinWait1 } else { State::Established };
         self.send.wl1 = s.seq;
         self.send.wl2 = s.ack;
         self.send.largest_window = self.send.window;
@@ -362,7 +362,6 @@ impl Tcb {
                 return false;
             }
         }
-        let window = self.receive.edge.distance(self.receive.nxt);
         let end = s.seq + s.length();
         let inside = if s.length() == 0 {
             self.receive.nxt.le(s.seq)
@@ -387,7 +386,6 @@ impl Tcb {
                 }
                 self.receive.ack_now = true;
                 self.answer_now(context);
-                let _ = window;
             }
             return false;
         }
@@ -571,6 +569,5 @@ impl Tcb {
         self.hashed = false;
         context.stack.tcp.enter_time_wait(context.stack, self.local, self.remote, record);
         self.destroy(context);
-        let _ = TIME_WAIT;
     }
 }

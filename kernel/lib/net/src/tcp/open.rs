@@ -174,13 +174,15 @@ impl Tcb {
         self.receive.measured = context.now;
     }
 
-    /// Queues the FIN.
+    /// Queues the FIN. Before the handshake is done it has to wait (RFC 9293,
+    /// 3.10.4): until then our SYN is what is out, and no state of closing
+    /// knows how to send that again. [`establish`](Self::establish) goes on.
     pub(super) fn finish_sending(&mut self, context: &Context<'_>) {
         if self.send.fin_queued {
             return;
         }
         self.state = match self.state {
-            State::Established | State::SynReceived => State::FinWait1,
+            State::Established => State::FinWait1,
             State::CloseWait => State::LastAck,
             other => other,
         };

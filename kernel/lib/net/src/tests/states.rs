@@ -310,3 +310,51 @@ fn blind_resets_and_syns_are_challenged() {
     network.run(SECOND);
     assert_eq!(read(&*client, 10).unwrap(), b"alive");
 }
+
+/// Two sockets that connect to each other at the same time, a moment after
+/// their SYNs have crossed.
+fn crossed(network: &Network) -> (Arc<dyn Socket>, Arc<dyn Socket>) {
+    // Both know the link address of the other already.
+    let (one, two) = network.pair(79);
+    one.close();
+    two.close();
+    network.run(SECOND);
+    let open = |stack, from, to| {
+        let socket = tcp(stack);
+        socket.bind(&v4(from, 80)).unwrap();
+        assert_eq!(socket.connect(&v4(to, 80)), Err(Errno::EINPROGRESS));
+        socket
+    };
+    let pair = (open(&network.a, A, B), open(&network.b, B, A));
+    network.run(CLEAN.delay + Duration::from_micros(10));
+    pair
+}
+
+#[test]
+fn a_socket_closed_in_a_simultaneous_open_sends_its_fin_later() {
+    for end in [End::Close, End::ShutWrite, End::ShutBoth] {
+        let network = Network::new(3, CLEAN);
+        let (one, two) = crossed(&network);
+        finish(&*one, end);
+        network.run(SECOND);
+        assert!(two.poll().contains(Events::OUT | Events::IN | Events::RDHUP), "{:?}", two.poll());
+        assert_eq!(read(&*two, 10), Ok(Vec::new()));
+        two.close();
+        one.close();
+        network.run(5 * MINUTE);
+        network.assert_no_connections();
+    }
+}
+
+#[test]
+fn a_simultaneous_open_that_nobody_answers_is_given_up_after_close() {
+    for end in [End::Close, End::ShutWrite] {
+        let network = Network::new(4, CLEAN);
+        let (one, _two) = crossed(&network);
+        *network.link.filter.lock() = Some(Box::new(|_, _| true));
+        finish(&*one, end);
+        network.run(5 * MINUTE);
+        assert_eq!(network.a.tcp_counts().0, 0);
+        one.close();
+    }
+}
