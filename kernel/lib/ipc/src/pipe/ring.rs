@@ -114,19 +114,10 @@ impl Ring {
     /// Writes as much as fits; `EAGAIN` when nothing does.
     pub(super) fn write(&mut self, source: &mut dyn Source, packets: bool) -> Result<usize> {
         let total = source.remaining();
-        let atomic = total <= PIPE_BUF;
-        let mut done = self.merge(source, total % PAGE, atomic)?;
-        if done > 0 && done < total % PAGE {
-            return Ok(done);
-        }
+        let mut done = self.merge(source, total % PAGE)?;
         while source.remaining() > 0 && !self.is_full() {
-            match self.write_page(source, packets, atomic) {
-                Ok((count, whole)) => {
-                    done += count;
-                    if !whole {
-                        return Ok(done);
-                    }
-                }
+            match self.write_page(source, packets) {
+                Ok(count) => done += count,
                 Err(_) if done > 0 => return Ok(done),
                 Err(e) => return Err(e),
             }
@@ -135,8 +126,8 @@ impl Ring {
     }
 
     /// Puts the odd `count` bytes behind the last ones, if their page has room
-    /// for all of them.
-    fn merge(&mut self, source: &mut dyn Source, count: usize, atomic: bool) -> Result<usize> {
+    /// for all of them. What a missing user page tears counts as not written.
+    fn merge(&mut self, source: &mut dyn Source, count: usize) -> Result<usize> {
         if count == 0 || self.is_empty() {
             return Ok(0);
         }
@@ -147,7 +138,7 @@ impl Ring {
             return Ok(0);
         }
         let taken = source.take(&mut slot.page[end..end + count])?;
-        if taken == 0 || (taken < count && atomic) {
+        if taken < count {
             return Err(Errno::EFAULT);
         }
         slot.len += taken;
@@ -155,17 +146,14 @@ impl Ring {
         Ok(taken)
     }
 
-    /// Fills one new slot; says how much, and whether that was all it wanted.
-    fn write_page(
-        &mut self,
-        source: &mut dyn Source,
-        packet: bool,
-        atomic: bool,
-    ) -> Result<(usize, bool)> {
+    /// Fills one new slot. A slot that a missing user page tears is not used:
+    /// when the caller goes on with that page there, it lies in the slots as
+    /// if it had been there from the start.
+    fn write_page(&mut self, source: &mut dyn Source, packet: bool) -> Result<usize> {
         let mut page = self.new_page()?;
         let want = source.remaining().min(PAGE);
         let taken = match source.take(&mut page[..want]) {
-            Ok(n) if n == want || (n > 0 && !atomic) => n,
+            Ok(n) if n == want => n,
             Ok(_) => {
                 self.keep_page(page);
                 return Err(Errno::EFAULT);
@@ -179,7 +167,7 @@ impl Ring {
         self.slots[at] = Slot { page, start: 0, len: taken, packet };
         self.head = self.head.wrapping_add(1);
         self.bytes += taken;
-        Ok((taken, taken == want))
+        Ok(taken)
     }
 
     /// Reads as much as there is, one packet at most.
