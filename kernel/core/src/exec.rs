@@ -108,12 +108,7 @@ impl Elf {
 
     /// Maps the segments, near `wanted` if they may lie anywhere; returns the
     /// load base.
-    fn map(
-        &self,
-        space: &AddressSpace,
-        services: &Services,
-        wanted: Option<u64>,
-    ) -> Result<u64> {
+    fn map(&self, space: &AddressSpace, services: &Services, wanted: Option<u64>) -> Result<u64> {
         let plan = self.plan()?;
         let span = plan.span();
         let base = match (plan.position_independent(), wanted) {

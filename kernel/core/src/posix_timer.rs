@@ -98,9 +98,7 @@ impl PosixTimer {
         // A queue that is full loses the expiration, as on Linux.
         let _ = match self.notify {
             Notify::None => Ok(()),
-            Notify::Kernel(signal) => {
-                signal::send_to_process(&process, SigInfo::kernel(signal))
-            }
+            Notify::Kernel(signal) => signal::send_to_process(&process, SigInfo::kernel(signal)),
             Notify::Process { signal, id, value } => {
                 signal::send_to_process(&process, SigInfo::timer(signal, id, overrun, value))
             }

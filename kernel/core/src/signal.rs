@@ -297,9 +297,7 @@ fn interrupted_call(frame: &TrapFrame) -> Option<Errno> {
         return None;
     }
     let value = -(frame.rax as i64);
-    [Errno::ERESTARTSYS, Errno::ERESTARTNOHAND]
-        .into_iter()
-        .find(|e| i64::from(e.number()) == value)
+    [Errno::ERESTARTSYS, Errno::ERESTARTNOHAND].into_iter().find(|e| i64::from(e.number()) == value)
 }
 
 fn restart(frame: &mut TrapFrame, how: Option<Restart>) {

@@ -26,14 +26,21 @@ pub fn install() {
 }
 
 fn system_call(frame: &mut TrapFrame) {
-    syscall::enter(frame);
-    before_user(frame);
+    let Some(thread) = sched::current_thread() else { return };
+    syscall::enter(thread, frame);
+    prepare_user(thread, frame);
 }
 
 /// Signals, the end of the process, preemption: until there is nothing left.
 #[inline]
 pub fn before_user(frame: &mut TrapFrame) {
-    let Some(thread) = sched::current_thread() else { return };
+    if let Some(thread) = sched::current_thread() {
+        prepare_user(thread, frame);
+    }
+}
+
+#[inline]
+fn prepare_user(thread: &Thread, frame: &mut TrapFrame) {
     sched::preempt_if_due();
     if thread.has_attention() {
         attend(thread, frame);
@@ -53,7 +60,7 @@ fn attend(thread: &Thread, frame: &mut TrapFrame) {
     }
 }
 
-fn page_fault(frame: &mut TrapFrame, address: u64, error: u64) {
+fn page_fault(_frame: &mut TrapFrame, address: u64, error: u64) {
     let Some(thread) = sched::current_thread() else { return };
     let outcome = thread.space().fault(address, error & WRITE != 0, error & FETCH != 0);
     let info = match outcome {

@@ -205,7 +205,9 @@ impl Inner {
 }
 
 fn index_error(result: Result<Frame>) -> Outcome<Frame> {
-    result.map_err(|e| if e == Errno::ENOMEM || e == Errno::ENOSPC { Fault::OutOfMemory } else { Fault::BeyondEnd })
+    result.map_err(|e| {
+        if e == Errno::ENOMEM || e == Errno::ENOSPC { Fault::OutOfMemory } else { Fault::BeyondEnd }
+    })
 }
 
 /// Large pages only while they do not take what small ones need.

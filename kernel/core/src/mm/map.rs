@@ -2,6 +2,7 @@
 //! The rest of the memory calls: brk, mremap, madvise, mincore.
 
 use super::area::{Area, Backing, Protection};
+use super::file_pages;
 use super::space::{AddressSpace, Inner, MapRequest, PAGE, Placement, page_up};
 use alloc::vec::Vec;
 use khal::USER_END;
@@ -78,8 +79,16 @@ impl AddressSpace {
         let mut inner = self.inner.lock();
         let area = inner.area_at(old).ok_or(Errno::EFAULT)?.clone();
         let old_end = old.checked_add(old_len).ok_or(Errno::EINVAL)?;
-        if old_len == 0 || area.end < old_end {
-            return Err(if old_len == 0 { Errno::EINVAL } else { Errno::EFAULT });
+        if area.end < old_end {
+            return Err(Errno::EFAULT);
+        }
+        if old_len == 0 {
+            // One more mapping of the same shared pages.
+            if !area.shared || flags & MREMAP_MAYMOVE == 0 {
+                return Err(Errno::EINVAL);
+            }
+            drop(inner);
+            return self.move_area(&area.part(old, old), new_len, flags, to);
         }
         let fixed = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) != 0;
         if !fixed && new_len <= old_len {
@@ -175,22 +184,23 @@ impl AddressSpace {
     /// MADV_REMOVE: a hole in the file behind a shared mapping.
     fn punch(&self, start: u64, end: u64) -> Result<()> {
         const PUNCH_HOLE_KEEP_SIZE: u32 = 3;
-        let mut inner = self.inner.lock();
+        let inner = self.inner.lock();
+        let covered = inner.covers(start, end);
         let areas: Vec<Area> = inner.areas_in(start, end).cloned().collect();
-        inner.tables.unmap(start, end).map_err(|_| Errno::ENOMEM)?;
         drop(inner);
         for area in areas {
             let Backing::File { file, offset, .. } = &area.backing else {
                 return Err(Errno::EINVAL);
             };
-            if !area.shared {
-                return Err(Errno::EINVAL);
+            if !area.shared || !area.protection.contains(Protection::WRITE) {
+                return Err(Errno::EACCES);
             }
             let from = start.max(area.start);
-            let len = end.min(area.end) - from;
-            file.allocate(PUNCH_HOLE_KEEP_SIZE, offset + from - area.start, len)?;
+            let (at, len) = (offset + from - area.start, end.min(area.end) - from);
+            file_pages::before_hole(&**file, at..at + len)?;
+            file.allocate(PUNCH_HOLE_KEEP_SIZE, at, len)?;
         }
-        Ok(())
+        if covered { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 
     /// Brings the pages of `[start, end)` in; MAP_POPULATE, mlock(2).

@@ -3,6 +3,7 @@
 
 mod area;
 mod fault;
+pub mod file_pages;
 mod map;
 mod space;
 

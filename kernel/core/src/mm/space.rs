@@ -148,9 +148,9 @@ impl AddressSpace {
         if !inner.covers(start, end) {
             return Err(Errno::ENOMEM);
         }
-        let denied = inner.areas_in(start, end).any(|a| {
-            a.shared && protection.contains(Protection::WRITE) && !a.may_write
-        });
+        let denied = inner
+            .areas_in(start, end)
+            .any(|a| a.shared && protection.contains(Protection::WRITE) && !a.may_write);
         if denied {
             return Err(Errno::EACCES);
         }

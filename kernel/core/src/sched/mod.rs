@@ -92,7 +92,7 @@ fn this_cpu() -> &'static Cpu {
 /// The thread of a task; `None` for kernel tasks.
 #[inline]
 pub fn thread_of(task: &Task) -> Option<&Thread> {
-    task.data().downcast_ref::<Thread>()
+    task.data::<Thread>()
 }
 
 /// The running thread; `None` in kernel tasks.

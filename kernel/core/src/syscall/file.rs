@@ -3,6 +3,7 @@
 
 use super::Args;
 use crate::files::OpenFile;
+use crate::mm::file_pages;
 use crate::signal;
 use crate::thread::Thread;
 use crate::user::{self, MAX_COUNT, UserBuffers};
@@ -57,7 +58,12 @@ fn transfer(
 }
 
 /// Reads at `offset`; waits if the file and its flags say so.
-fn read_file(open: &OpenFile, offset: u64, buffers: &mut UserBuffers, nowait: bool) -> Result<usize> {
+fn read_file(
+    open: &OpenFile,
+    offset: u64,
+    buffers: &mut UserBuffers,
+    nowait: bool,
+) -> Result<usize> {
     let file = open.file();
     let nonblocking = nowait || open.nonblocking();
     let deadline = open.socket.deadline(false);
@@ -158,23 +164,29 @@ fn write_sequential(thread: &Thread, fd: i32, mut buffers: UserBuffers) -> Resul
     Ok(count as u64)
 }
 
-pub(super) fn read(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn read(thread: &Thread, a: &Args) -> Result<u64> {
     read_sequential(thread, a.i32(0), UserBuffers::one(a.u64(1), a.usize(2)))
 }
 
-pub(super) fn write(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn write(thread: &Thread, a: &Args) -> Result<u64> {
     write_sequential(thread, a.i32(0), UserBuffers::one(a.u64(1), a.usize(2)))
 }
 
-pub(super) fn readv(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn readv(thread: &Thread, a: &Args) -> Result<u64> {
     read_sequential(thread, a.i32(0), UserBuffers::vector(a.u64(1), a.usize(2))?)
 }
 
-pub(super) fn writev(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn writev(thread: &Thread, a: &Args) -> Result<u64> {
     write_sequential(thread, a.i32(0), UserBuffers::vector(a.u64(1), a.usize(2))?)
 }
 
-fn read_at(thread: &Thread, fd: i32, offset: i64, mut buffers: UserBuffers, nowait: bool) -> Result<u64> {
+fn read_at(
+    thread: &Thread,
+    fd: i32,
+    offset: i64,
+    mut buffers: UserBuffers,
+    nowait: bool,
+) -> Result<u64> {
     let offset = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
     let open = thread.process.files.open_file(fd)?;
     readable(&open)?;
@@ -184,7 +196,13 @@ fn read_at(thread: &Thread, fd: i32, offset: i64, mut buffers: UserBuffers, nowa
     read_file(&open, offset, &mut buffers, nowait).map(|n| n as u64)
 }
 
-fn write_at(thread: &Thread, fd: i32, offset: i64, mut buffers: UserBuffers, nowait: bool) -> Result<u64> {
+fn write_at(
+    thread: &Thread,
+    fd: i32,
+    offset: i64,
+    mut buffers: UserBuffers,
+    nowait: bool,
+) -> Result<u64> {
     let offset = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
     let open = thread.process.files.open_file(fd)?;
     writable(&open)?;
@@ -201,16 +219,16 @@ fn write_at(thread: &Thread, fd: i32, offset: i64, mut buffers: UserBuffers, now
     write_file(thread, &open, offset, &mut buffers, nowait).map(|n| n as u64)
 }
 
-pub(super) fn pread(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn pread(thread: &Thread, a: &Args) -> Result<u64> {
     read_at(thread, a.i32(0), a.i64(3), UserBuffers::one(a.u64(1), a.usize(2)), false)
 }
 
-pub(super) fn pwrite(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn pwrite(thread: &Thread, a: &Args) -> Result<u64> {
     write_at(thread, a.i32(0), a.i64(3), UserBuffers::one(a.u64(1), a.usize(2)), false)
 }
 
 /// preadv(2), and preadv2(2) with its flags and "current position".
-pub(super) fn preadv(thread: &Thread, a: Args, second: bool) -> Result<u64> {
+pub(super) fn preadv(thread: &Thread, a: &Args, second: bool) -> Result<u64> {
     let buffers = UserBuffers::vector(a.u64(1), a.usize(2))?;
     let flags = if second { a.u32(5) } else { 0 };
     if flags & !RWF_KNOWN != 0 {
@@ -223,7 +241,7 @@ pub(super) fn preadv(thread: &Thread, a: Args, second: bool) -> Result<u64> {
 }
 
 /// pwritev(2) and pwritev2(2).
-pub(super) fn pwritev(thread: &Thread, a: Args, second: bool) -> Result<u64> {
+pub(super) fn pwritev(thread: &Thread, a: &Args, second: bool) -> Result<u64> {
     let mut buffers = UserBuffers::vector(a.u64(1), a.usize(2))?;
     let flags = if second { a.u32(5) } else { 0 };
     if flags & !RWF_KNOWN != 0 {
@@ -240,7 +258,7 @@ pub(super) fn pwritev(thread: &Thread, a: Args, second: bool) -> Result<u64> {
     write_at(thread, a.i32(0), a.i64(3), buffers, flags & RWF_NOWAIT != 0)
 }
 
-pub(super) fn lseek(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn lseek(thread: &Thread, a: &Args) -> Result<u64> {
     const SEEK_DATA: u32 = 3;
     const SEEK_HOLE: u32 = 4;
     let open = thread.process.files.usable(a.i32(0))?;
@@ -359,7 +377,7 @@ impl Position {
     }
 }
 
-pub(super) fn sendfile(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn sendfile(thread: &Thread, a: &Args) -> Result<u64> {
     let to = thread.process.files.open_file(a.i32(0))?;
     let from = thread.process.files.open_file(a.i32(1))?;
     writable(&to)?;
@@ -377,7 +395,7 @@ pub(super) fn sendfile(thread: &Thread, a: Args) -> Result<u64> {
     Ok(count as u64)
 }
 
-pub(super) fn copy_file_range(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn copy_file_range(thread: &Thread, a: &Args) -> Result<u64> {
     let from = thread.process.files.open_file(a.i32(0))?;
     let to = thread.process.files.open_file(a.i32(2))?;
     readable(&from)?;
@@ -396,7 +414,7 @@ pub(super) fn copy_file_range(thread: &Thread, a: Args) -> Result<u64> {
     Ok(count as u64)
 }
 
-pub(super) fn splice(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn splice(thread: &Thread, a: &Args) -> Result<u64> {
     const SPLICE_F_NONBLOCK: u32 = 2;
     let from = thread.process.files.open_file(a.i32(0))?;
     let to = thread.process.files.open_file(a.i32(2))?;
@@ -419,20 +437,22 @@ pub(super) fn splice(thread: &Thread, a: Args) -> Result<u64> {
     Ok(moved as u64)
 }
 
-pub(super) fn sync(thread: &Thread, a: Args, data_only: bool) -> Result<u64> {
+pub(super) fn sync(thread: &Thread, a: &Args, data_only: bool) -> Result<u64> {
     thread.process.files.usable(a.i32(0))?.file().sync(data_only).map(|()| 0)
 }
 
-pub(super) fn ftruncate(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn ftruncate(thread: &Thread, a: &Args) -> Result<u64> {
     let open = thread.process.files.usable(a.i32(0))?;
     let size = u64::try_from(a.i64(1)).map_err(|_| Errno::EINVAL)?;
     if !open.flags().writable() {
         return Err(Errno::EINVAL);
     }
-    open.file().truncate(size).map(|()| 0)
+    let file = &**open.file();
+    file_pages::truncate(file, size, || file.truncate(size)).map(|()| 0)
 }
 
-pub(super) fn fallocate(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn fallocate(thread: &Thread, a: &Args) -> Result<u64> {
+    const PUNCH_HOLE: u32 = 2;
     let open = thread.process.files.usable(a.i32(0))?;
     writable(&open)?;
     let (offset, length) = (a.i64(2), a.i64(3));
@@ -440,17 +460,19 @@ pub(super) fn fallocate(thread: &Thread, a: Args) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     let end = offset.checked_add(length).ok_or(Errno::EFBIG)?;
-    debug_assert!(end >= offset);
     match open.file().stat()?.kind {
         FileKind::Regular => {}
         FileKind::Fifo => return Err(Errno::ESPIPE),
         FileKind::Directory => return Err(Errno::EISDIR),
         _ => return Err(Errno::ENODEV),
     }
+    if a.u32(1) & PUNCH_HOLE != 0 {
+        file_pages::before_hole(&**open.file(), offset as u64..end as u64)?;
+    }
     open.file().allocate(a.u32(1), offset as u64, length as u64).map(|()| 0)
 }
 
-pub(super) fn advise(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn advise(thread: &Thread, a: &Args) -> Result<u64> {
     let open = thread.process.files.usable(a.i32(0))?;
     if open.file().stat()?.kind == FileKind::Fifo { Err(Errno::ESPIPE) } else { Ok(0) }
 }

@@ -26,7 +26,7 @@ fn protection(bits: u32) -> Result<Protection> {
     Protection::from_bits(bits & !0x0300_0008).ok_or(Errno::EINVAL)
 }
 
-pub(super) fn mmap(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn mmap(thread: &Thread, a: &Args) -> Result<u64> {
     let (address, len, flags) = (a.u64(0), a.u64(1), a.u32(3));
     let protection = protection(a.u32(2))?;
     let offset = a.u64(5);
@@ -103,7 +103,11 @@ fn file_backing(
     if stat.kind == FileKind::CharDevice && !shared {
         // A private mapping of /dev/zero is anonymous memory.
         const ZERO: u64 = 1 << 8 | 5;
-        return if stat.device_node == ZERO { Ok((Backing::Anonymous, true)) } else { Err(Errno::ENODEV) };
+        return if stat.device_node == ZERO {
+            Ok((Backing::Anonymous, true))
+        } else {
+            Err(Errno::ENODEV)
+        };
     }
     if stat.kind != FileKind::Regular {
         return Err(Errno::ENODEV);
@@ -113,27 +117,27 @@ fn file_backing(
     Ok((backing, !shared || (writable && !sealed)))
 }
 
-pub(super) fn munmap(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn munmap(thread: &Thread, a: &Args) -> Result<u64> {
     thread.space().unmap(a.u64(0), a.u64(1)).map(|()| 0)
 }
 
-pub(super) fn mprotect(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn mprotect(thread: &Thread, a: &Args) -> Result<u64> {
     thread.space().protect(a.u64(0), a.u64(1), protection(a.u32(2))?).map(|()| 0)
 }
 
-pub(super) fn mremap(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn mremap(thread: &Thread, a: &Args) -> Result<u64> {
     thread.space().remap(a.u64(0), a.u64(1), a.u64(2), a.u32(3), a.u64(4))
 }
 
-pub(super) fn madvise(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn madvise(thread: &Thread, a: &Args) -> Result<u64> {
     thread.space().advise(a.u64(0), a.u64(1), a.i32(2)).map(|()| 0)
 }
 
-pub(super) fn brk(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn brk(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(thread.space().set_break(a.u64(0)))
 }
 
-pub(super) fn msync(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn msync(thread: &Thread, a: &Args) -> Result<u64> {
     const KNOWN: u32 = 7;
     let (start, flags) = (a.u64(0), a.u32(2));
     if start % 4096 != 0 || flags & !KNOWN != 0 || flags & 5 == 5 {
@@ -143,7 +147,7 @@ pub(super) fn msync(thread: &Thread, a: Args) -> Result<u64> {
     thread.space().resident(start, end).map(|_| 0)
 }
 
-pub(super) fn mincore(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn mincore(thread: &Thread, a: &Args) -> Result<u64> {
     let start = a.u64(0);
     if start % 4096 != 0 {
         return Err(Errno::EINVAL);
@@ -153,7 +157,7 @@ pub(super) fn mincore(thread: &Thread, a: Args) -> Result<u64> {
     user::write(a.u64(2), &thread.space().resident(start, end)?).map(|()| 0)
 }
 
-pub(super) fn mlock(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn mlock(thread: &Thread, a: &Args) -> Result<u64> {
     let start = a.u64(0) & !4095;
     let end = (a.u64(0).checked_add(a.u64(1)))
         .and_then(|e| e.checked_next_multiple_of(4096))
@@ -163,7 +167,7 @@ pub(super) fn mlock(thread: &Thread, a: Args) -> Result<u64> {
 
 /// membarrier(2): CPUs run the kernel with full barriers at every switch; the
 /// expedited commands interrupt those that run the program now.
-pub(super) fn membarrier(a: Args) -> Result<u64> {
+pub(super) fn membarrier(a: &Args) -> Result<u64> {
     const QUERY: u32 = 0;
     const GLOBAL: u32 = 1;
     const GLOBAL_EXPEDITED: u32 = 2;

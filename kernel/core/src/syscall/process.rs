@@ -26,18 +26,18 @@ pub(super) fn exit() -> Result<u64> {
     ending::exit_thread()
 }
 
-pub(super) fn exit_group(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn exit_group(thread: &Thread, a: &Args) -> Result<u64> {
     ending::exit_process(&thread.process, Exit::Status(a.u32(0) as u8))
 }
 
-pub(super) fn set_tid_address(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn set_tid_address(thread: &Thread, a: &Args) -> Result<u64> {
     thread.clear_tid.store(a.u64(0), Ordering::Relaxed);
     Ok(u64::from(thread.tid))
 }
 
 const ROBUST_HEAD_SIZE: u64 = 24;
 
-pub(super) fn set_robust_list(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn set_robust_list(thread: &Thread, a: &Args) -> Result<u64> {
     if a.u64(1) != ROBUST_HEAD_SIZE {
         return Err(Errno::EINVAL);
     }
@@ -45,7 +45,7 @@ pub(super) fn set_robust_list(thread: &Thread, a: Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn get_robust_list(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn get_robust_list(thread: &Thread, a: &Args) -> Result<u64> {
     let head = match a.u32(0) {
         0 => thread.robust_list.load(Ordering::Relaxed),
         tid => {
@@ -61,11 +61,12 @@ pub(super) fn get_robust_list(thread: &Thread, a: Args) -> Result<u64> {
 /// A moment on the monotonic clock from an absolute time on either clock.
 fn absolute(address: u64, realtime: bool) -> Result<Instant> {
     let time = read_timespec(address)?;
-    let offset = if realtime { Duration::from_nanos(clock::realtime_offset()) } else { Duration::ZERO };
+    let offset =
+        if realtime { Duration::from_nanos(clock::realtime_offset()) } else { Duration::ZERO };
     Ok(Instant::ZERO + time.saturating_sub(offset))
 }
 
-pub(super) fn futex(a: Args) -> Result<u64> {
+pub(super) fn futex(a: &Args) -> Result<u64> {
     const PRIVATE: u32 = 128;
     const REALTIME: u32 = 256;
     let operation = a.u32(1);
@@ -104,7 +105,8 @@ pub(super) fn futex(a: Args) -> Result<u64> {
                 a.u32(3) as usize,
                 expected,
             )?;
-            Ok((woken + if compares { moved } else { 0 }) as u64)
+            // Both count what they moved, whatever futex(2) says of the older.
+            Ok((woken + moved) as u64)
         }
         5 => words::wake_op(address, a.u64(4), private, count(value), count(a.u32(3)), a.u32(5))
             .map(|n| n as u64),
@@ -113,7 +115,7 @@ pub(super) fn futex(a: Args) -> Result<u64> {
     }
 }
 
-pub(super) fn futex_waitv(a: Args) -> Result<u64> {
+pub(super) fn futex_waitv(a: &Args) -> Result<u64> {
     const SIZE_U32: u32 = 2;
     const PRIVATE: u32 = 128;
     const LIMIT: usize = 128;
@@ -142,7 +144,7 @@ pub(super) fn sched_yield() -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn sched_getaffinity(a: Args) -> Result<u64> {
+pub(super) fn sched_getaffinity(a: &Args) -> Result<u64> {
     let size = a.usize(1);
     let cpus = khal::cpus::count();
     if size * 8 < cpus || size % 8 != 0 {
@@ -154,7 +156,7 @@ pub(super) fn sched_getaffinity(a: Args) -> Result<u64> {
 }
 
 /// Accepted when some CPU of the mask exists; the scheduler does not pin.
-pub(super) fn sched_setaffinity(a: Args) -> Result<u64> {
+pub(super) fn sched_setaffinity(a: &Args) -> Result<u64> {
     let mut bytes = [0; 8];
     let count = a.usize(1).min(8);
     user::read(a.u64(2), &mut bytes[..count])?;
@@ -163,7 +165,7 @@ pub(super) fn sched_setaffinity(a: Args) -> Result<u64> {
     if u64::from_le_bytes(bytes) & exists == 0 { Err(Errno::EINVAL) } else { Ok(0) }
 }
 
-pub(super) fn getcpu(a: Args) -> Result<u64> {
+pub(super) fn getcpu(a: &Args) -> Result<u64> {
     if a.u64(0) != 0 {
         user::write_u32(a.u64(0), khal::cpus::current() as u32)?;
     }

@@ -62,7 +62,10 @@ fn now(thread: &Thread, clock_id: i32) -> Result<Duration> {
         CLOCK_REALTIME | CLOCK_REALTIME_COARSE | CLOCK_REALTIME_ALARM | CLOCK_TAI => {
             clock::realtime()
         }
-        CLOCK_MONOTONIC | CLOCK_MONOTONIC_RAW | CLOCK_MONOTONIC_COARSE | CLOCK_BOOTTIME
+        CLOCK_MONOTONIC
+        | CLOCK_MONOTONIC_RAW
+        | CLOCK_MONOTONIC_COARSE
+        | CLOCK_BOOTTIME
         | CLOCK_BOOTTIME_ALARM => Duration::from_nanos(clock::monotonic().as_nanos()),
         CLOCK_PROCESS_CPUTIME_ID => thread.process.cpu_time(),
         CLOCK_THREAD_CPUTIME_ID => thread.cpu_time(),
@@ -79,11 +82,11 @@ fn now(thread: &Thread, clock_id: i32) -> Result<Duration> {
     })
 }
 
-pub(super) fn clock_gettime(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn clock_gettime(thread: &Thread, a: &Args) -> Result<u64> {
     write_timespec(a.u64(1), now(thread, a.i32(0))?).map(|()| 0)
 }
 
-pub(super) fn clock_getres(a: Args) -> Result<u64> {
+pub(super) fn clock_getres(a: &Args) -> Result<u64> {
     if a.i32(0) > CLOCK_TAI || a.i32(0) == 10 {
         return Err(Errno::EINVAL);
     }
@@ -93,7 +96,7 @@ pub(super) fn clock_getres(a: Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn set_clock(number: u32, a: Args) -> Result<u64> {
+pub(super) fn set_clock(number: u32, a: &Args) -> Result<u64> {
     let time = match number {
         nr::__NR_clock_settime if a.i32(0) == CLOCK_REALTIME => read_timespec(a.u64(1))?,
         nr::__NR_settimeofday if a.u64(0) != 0 => read_timeval(a.u64(0))?,
@@ -105,7 +108,7 @@ pub(super) fn set_clock(number: u32, a: Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn gettimeofday(a: Args) -> Result<u64> {
+pub(super) fn gettimeofday(a: &Args) -> Result<u64> {
     if a.u64(0) != 0 {
         write_timeval(a.u64(0), clock::realtime())?;
     }
@@ -115,7 +118,7 @@ pub(super) fn gettimeofday(a: Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn time(a: Args) -> Result<u64> {
+pub(super) fn time(a: &Args) -> Result<u64> {
     let seconds = clock::realtime().as_secs();
     if a.u64(0) != 0 {
         user::write_u64(a.u64(0), seconds)?;
@@ -137,11 +140,11 @@ fn sleep(deadline: Instant, remaining: u64) -> Result<u64> {
     }
 }
 
-pub(super) fn nanosleep(a: Args) -> Result<u64> {
+pub(super) fn nanosleep(a: &Args) -> Result<u64> {
     sleep(clock::monotonic() + read_timespec(a.u64(0))?, a.u64(1))
 }
 
-pub(super) fn clock_nanosleep(a: Args) -> Result<u64> {
+pub(super) fn clock_nanosleep(a: &Args) -> Result<u64> {
     const TIMER_ABSTIME: u32 = 1;
     let time = read_timespec(a.u64(2))?;
     let realtime = match a.i32(0) {
@@ -153,12 +156,13 @@ pub(super) fn clock_nanosleep(a: Args) -> Result<u64> {
     if a.u32(1) & TIMER_ABSTIME == 0 {
         return sleep(clock::monotonic() + time, a.u64(3));
     }
-    let offset = if realtime { Duration::from_nanos(clock::realtime_offset()) } else { Duration::ZERO };
+    let offset =
+        if realtime { Duration::from_nanos(clock::realtime_offset()) } else { Duration::ZERO };
     let deadline = Instant::ZERO + time.saturating_sub(offset);
     wait::sleep_until(Some(deadline)).map_err(|_| Errno::ERESTARTNOHAND).map(|()| 0)
 }
 
-pub(super) fn times(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn times(thread: &Thread, a: &Args) -> Result<u64> {
     let ticks = |time: Duration| time.as_nanos() as u64 / (1_000_000_000 / TICKS);
     if a.u64(0) != 0 {
         user::write_words(a.u64(0), [ticks(thread.process.cpu_time()), 0, 0, 0])?;
@@ -166,7 +170,7 @@ pub(super) fn times(thread: &Thread, a: Args) -> Result<u64> {
     Ok(ticks(Duration::from_nanos(clock::monotonic().as_nanos())))
 }
 
-pub(super) fn getrusage(thread: &Thread, a: Args) -> Result<u64> {
+pub(super) fn getrusage(thread: &Thread, a: &Args) -> Result<u64> {
     const SELF: i32 = 0;
     const CHILDREN: i32 = -1;
     const THREAD: i32 = 1;

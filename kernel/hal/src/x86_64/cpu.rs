@@ -12,7 +12,6 @@ pub const MSR_SFMASK: u32 = 0xc000_0084;
 pub const MSR_FS_BASE: u32 = 0xc000_0100;
 pub const MSR_GS_BASE: u32 = 0xc000_0101;
 pub const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
-pub const MSR_TSC_AUX: u32 = 0xc000_0103;
 
 /// # Safety
 /// Writing a model-specific register can change anything; the caller names why
@@ -72,7 +71,6 @@ macro_rules! control_register {
         }
     };
 }
-control_register!(cr0, set_cr0, "cr0");
 control_register!(cr3, set_cr3, "cr3");
 control_register!(cr4, set_cr4, "cr4");
 
@@ -120,7 +118,9 @@ pub unsafe fn outw(port: u16, value: u16) {
 #[inline]
 pub unsafe fn outl(port: u16, value: u32) {
     // SAFETY: the caller's contract.
-    unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("out dx, eax", in("dx") port, in("eax") value, options(nostack, preserves_flags))
+    };
 }
 
 /// # Safety
@@ -149,7 +149,9 @@ pub unsafe fn inw(port: u16) -> u16 {
 pub unsafe fn inl(port: u16) -> u32 {
     let value: u32;
     // SAFETY: the caller's contract.
-    unsafe { asm!("in eax, dx", in("dx") port, out("eax") value, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("in eax, dx", in("dx") port, out("eax") value, options(nostack, preserves_flags))
+    };
     value
 }
 
@@ -181,7 +183,6 @@ pub extern "C" fn interrupt_window() {
 /// What the CPU offers of what we use.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Features {
-    pub nx: bool,
     pub smep: bool,
     pub smap: bool,
     pub umip: bool,
@@ -191,9 +192,7 @@ pub struct Features {
     pub xsaveopt: bool,
     pub rdrand: bool,
     pub rdseed: bool,
-    pub rdtscp: bool,
     pub x2apic: bool,
-    pub hypervisor: bool,
 }
 
 impl Features {
@@ -207,7 +206,6 @@ impl Features {
             if cpuid(0x8000_0000).eax >= 0x8000_0001 { cpuid(0x8000_0001).edx } else { 0 };
         let xsave = one.ecx & (1 << 26) != 0;
         Self {
-            nx: extended & (1 << 20) != 0,
             smep: seven & (1 << 7) != 0,
             smap: seven & (1 << 20) != 0,
             umip: seven_c & (1 << 2) != 0,
@@ -217,9 +215,7 @@ impl Features {
             xsaveopt: xsave && max >= 0xd && cpuid_count(0xd, 1).eax & 1 != 0,
             rdrand: one.ecx & (1 << 30) != 0,
             rdseed: seven & (1 << 18) != 0,
-            rdtscp: extended & (1 << 27) != 0,
             x2apic: one.ecx & (1 << 21) != 0,
-            hypervisor: one.ecx & (1 << 31) != 0,
         }
     }
 }

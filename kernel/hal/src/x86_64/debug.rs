@@ -17,7 +17,7 @@ pub fn backtrace(mut each: impl FnMut(u64)) {
     unsafe { asm!("mov {}, rbp", out(reg) frame, options(nomem, nostack, preserves_flags)) };
     let mut previous = 0;
     for _ in 0..48 {
-        if frame < 0xffff_8000_0000_0000 || frame % 8 != 0 || frame <= previous {
+        if frame < 0xffff_8000_0000_0000 || !frame.is_multiple_of(8) || frame <= previous {
             return;
         }
         // SAFETY: a frame pointer in kernel memory that was pushed by our own

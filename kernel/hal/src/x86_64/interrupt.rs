@@ -6,9 +6,7 @@ use super::{apic, cpu, memory, percpu};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicPtr, Ordering};
-use kdevice::{
-    InterruptHandler, InterruptLine, MsiMessage, Platform, Polarity, Refused, Trigger,
-};
+use kdevice::{InterruptHandler, InterruptLine, MsiMessage, Platform, Polarity, Refused, Trigger};
 use kmm::PhysAddr;
 use ksync::SpinLock;
 

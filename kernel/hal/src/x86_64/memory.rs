@@ -30,7 +30,10 @@ pub fn root() -> PhysAddr {
 
 /// Physical range of the kernel image, without what was appended to it.
 pub fn kernel_image() -> (u64, u64) {
-    (&raw const __kernel_start as u64 - KERNEL_OFFSET, &raw const __kernel_end as u64 - KERNEL_OFFSET)
+    (
+        &raw const __kernel_start as u64 - KERNEL_OFFSET,
+        &raw const __kernel_end as u64 - KERNEL_OFFSET,
+    )
 }
 
 /// Builds the final page tables and starts the frame allocator.
@@ -39,11 +42,9 @@ pub fn kernel_image() -> (u64, u64) {
 /// Once, on the first CPU, with the boot page tables loaded. `in_use` must name
 /// all RAM that holds something: nothing else is spared.
 pub unsafe fn set_up(boot: &BootInfo, in_use: &[(u64, u64)]) -> Result<(), OutOfFrames> {
-    let mut regions = [MemoryRegion {
-        start: PhysAddr::new(0),
-        end: PhysAddr::new(0),
-        kind: RegionKind::InUse,
-    }; 128];
+    let mut regions =
+        [MemoryRegion { start: PhysAddr::new(0), end: PhysAddr::new(0), kind: RegionKind::InUse };
+            128];
     let count = split_regions(boot, in_use, &mut regions);
     // The boot tables map the first 4 GiB only: build with memory below, then
     // hand over the rest through the same call, because the tables that map it
@@ -107,7 +108,8 @@ fn split_regions(boot: &BootInfo, in_use: &[(u64, u64)], out: &mut [MemoryRegion
     let mut count = 0;
     let mut push = |start: u64, end: u64, kind| {
         if start < end && count < out.len() {
-            out[count] = MemoryRegion { start: PhysAddr::new(start), end: PhysAddr::new(end), kind };
+            out[count] =
+                MemoryRegion { start: PhysAddr::new(start), end: PhysAddr::new(end), kind };
             count += 1;
         }
     };
@@ -149,7 +151,7 @@ fn map_direct(root: PhysAddr, start: u64, end: u64, huge: bool, early: &mut Earl
     while at < end {
         let virt = DIRECT_MAP + at;
         let pdpt = next_table(root, table::slot(virt, 3), early);
-        if huge && at % GIB == 0 && at + GIB <= end {
+        if huge && at.is_multiple_of(GIB) && at + GIB <= end {
             table::of(pdpt).set(table::slot(virt, 2), Entry::huge(PhysAddr::new(at), flags));
             at += GIB;
             continue;

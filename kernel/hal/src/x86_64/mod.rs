@@ -6,6 +6,7 @@ mod apic;
 mod boot;
 mod boot_info;
 mod cpu;
+mod debug;
 mod entry;
 mod fpu;
 mod interrupt;
@@ -13,10 +14,9 @@ mod memory;
 mod paging;
 mod percpu;
 mod power;
+mod serial;
 mod shootdown;
 mod smp;
-mod debug;
-mod serial;
 mod string;
 mod table;
 mod task;
@@ -27,10 +27,10 @@ mod vdso;
 
 pub use boot::Protocol;
 pub use boot_info::BootInfo;
+pub use debug::{backtrace, boot_tsc};
 pub use entry::{TrapFrame, VECTOR_SYSCALL};
 pub use fpu::FpuState;
 pub use paging::{Access, Activation, HUGE_SIZE, Mapping, USER_END, UserPageTable};
-pub use debug::{backtrace, boot_tsc};
 pub use task::Task;
 pub use trap::Handlers;
 
@@ -63,16 +63,16 @@ pub mod cpus {
 /// Clocks and the wake-up timer of each CPU.
 pub mod clock {
     pub use super::time::{
-        Scale, busy_wait, generation, monotonic, realtime, realtime_offset, scale, set_deadline, set_realtime,
+        Scale, busy_wait, generation, monotonic, realtime, realtime_offset, scale, set_deadline,
+        set_realtime,
     };
 }
 
 /// Tasks and switching between them.
 pub mod tasks {
     pub use super::task::{
-        Task, adopt, copy_fpu_to, current, current_arc, enter_user, start_first, switch_to, user_stack_pointer,
-        wait_until_saved,
-        with_current_fpu,
+        Task, adopt, copy_fpu_to, current, current_arc, enter_user, start_first, switch_to,
+        user_stack_pointer, wait_until_saved, with_current_fpu,
     };
 }
 

@@ -164,10 +164,7 @@ pub unsafe fn set_up(index: usize, apic_id: u32, fault_stacks: Option<FrameBlock
     }
     let base = core::ptr::from_ref(&tables.tss) as u64;
     let limit = size_of::<TaskState>() as u64 - 1;
-    tables.gdt[8] = limit
-        | (base & 0xff_ffff) << 16
-        | 0x89 << 40
-        | (base >> 24 & 0xff) << 56;
+    tables.gdt[8] = limit | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
     tables.gdt[9] = base >> 32;
     let pointer = TablePointer::new(&tables.gdt);
     // SAFETY: the GDT is static and has flat segments under the selectors

@@ -4,10 +4,10 @@
 use super::boot::KERNEL_OFFSET;
 use super::{apic, cpu, fpu, memory, percpu, time, trap};
 use core::arch::global_asm;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use kmm::FrameBlock;
-use ksync::Once;
+use ksync::{Once, SpinLock};
 
 /// Physical page for the first instructions of a CPU, in real mode.
 const TRAMPOLINE: u64 = 0x8000;
@@ -74,10 +74,14 @@ unsafe extern "C" {
     static trampoline_stack: u8;
     static boot_pml4: u8;
 }
+/// How long a CPU of a busy host may take to start.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 static STARTED: AtomicU32 = AtomicU32::new(0);
 static NEXT_APIC_ID: AtomicU32 = AtomicU32::new(0);
-static STACK_FOR_NEXT: AtomicU64 = AtomicU64::new(0);
+/// What the next CPU needs before it may take a lock: a CPU that spins answers
+/// shootdowns, for which it has to know who it is.
+static STACKS_FOR_NEXT: SpinLock<Option<FrameBlock>> = SpinLock::new(None);
 static MAIN: Once<fn() -> !> = Once::new();
 
 /// Starts the CPUs with these local APIC ids, one after the other; each runs
@@ -93,7 +97,11 @@ pub fn start_others(apic_ids: impl Iterator<Item = u32>, main: fn() -> !) -> usi
             copy_trampoline();
             copied = true;
         }
-        start(apic_id);
+        if !start(apic_id) {
+            // It may still come, and finds what was laid out for it; another
+            // one would find the same.
+            break;
+        }
     }
     percpu::count()
 }
@@ -115,15 +123,16 @@ fn copy_trampoline() {
     }
 }
 
-fn start(apic_id: u32) {
-    let Ok(stack) = FrameBlock::allocate(2) else { return };
+/// Starts one CPU; false when it does not answer.
+fn start(apic_id: u32) -> bool {
+    let Ok(stack) = FrameBlock::allocate(2) else { return false };
     let top = stack.as_ptr() as u64 + stack.len() as u64;
     let _ = stack.into_raw();
     // SAFETY: as in `copy_trampoline`; the CPU starts with a call, on an
     // aligned stack.
     unsafe { field(&raw const trampoline_stack).write_unaligned(top) };
     NEXT_APIC_ID.store(apic_id, Ordering::Release);
-    STACK_FOR_NEXT.store(top, Ordering::Release);
+    *STACKS_FOR_NEXT.lock() = FrameBlock::allocate(2).ok();
     let before = STARTED.load(Ordering::Acquire);
     let wait = |micros: u32| {
         let end = time::monotonic() + Duration::from_micros(u64::from(micros));
@@ -132,10 +141,14 @@ fn start(apic_id: u32) {
         }
     };
     apic::start_cpu(apic_id, (TRAMPOLINE >> 12) as u8, wait);
-    let patience = time::monotonic() + Duration::from_secs(1);
-    while STARTED.load(Ordering::Acquire) == before && time::monotonic() < patience {
+    let patience = time::monotonic() + PATIENCE;
+    while STARTED.load(Ordering::Acquire) == before {
+        if time::monotonic() >= patience {
+            return false;
+        }
         core::hint::spin_loop();
     }
+    true
 }
 
 /// First Rust code of another CPU, on the boot page tables.
@@ -146,11 +159,9 @@ extern "C" fn secondary() -> ! {
     unsafe {
         super::enable_features(&features);
         cpu::set_cr3(memory::root().as_u64());
-        percpu::set_up(
-            index,
-            NEXT_APIC_ID.load(Ordering::Acquire),
-            FrameBlock::allocate(2).ok(),
-        );
+        // Nobody else wants this lock now: see STACKS_FOR_NEXT.
+        let fault_stacks = STACKS_FOR_NEXT.lock().take();
+        percpu::set_up(index, NEXT_APIC_ID.load(Ordering::Acquire), fault_stacks);
     }
     percpu::current().root.store(memory::root().as_u64(), Ordering::Relaxed);
     trap::load();

@@ -3,13 +3,13 @@
 //! them; and the switch from one to the next.
 
 use super::entry::TrapFrame;
+use super::entry::return_to_user;
 use super::fpu::FpuState;
 use super::memory::KernelStack;
-use super::entry::return_to_user;
 use super::{cpu, percpu};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::any::Any;
+use core::any::{Any, TypeId};
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -28,10 +28,14 @@ pub struct Task {
     /// True from the moment a CPU takes the task until its registers are saved.
     on_cpu: AtomicBool,
     start: fn(),
+    #[expect(dead_code, reason = "owns what `data_at` points to")]
     data: Box<dyn Any + Send + Sync>,
+    /// Type and address of `data`, so that finding it costs no call.
+    data_type: TypeId,
+    data_at: *const (),
 }
 
-// SAFETY: `sp` and `fpu` are touched only by the CPU that runs the task or
+// SAFETY: `data_at` points into the `Sync` box; `sp` and `fpu` are touched only by the CPU that runs the task or
 // switches to or from it; `on_cpu` hands them from one CPU to the next.
 unsafe impl Sync for Task {}
 // SAFETY: a task does not depend on the CPU it was made on.
@@ -109,14 +113,18 @@ impl Task {
             gs_base: AtomicU64::new(0),
             on_cpu: AtomicBool::new(false),
             start,
+            data_type: (*data).type_id(),
+            data_at: (&raw const *data).cast(),
             data,
         }))
     }
 
-    /// What the kernel above keeps with the task.
+    /// What the kernel above keeps with the task, if it is a `T`.
     #[inline]
-    pub fn data(&self) -> &(dyn Any + Send + Sync) {
-        &*self.data
+    pub fn data<T: Any + Send + Sync>(&self) -> Option<&T> {
+        // SAFETY: the address is that of the boxed value, which lives as long
+        // as the task and never moves; its type was noted when it was made.
+        (self.data_type == TypeId::of::<T>()).then(|| unsafe { &*self.data_at.cast::<T>() })
     }
 
     /// Base of FS, the thread pointer of user code.
@@ -243,7 +251,8 @@ pub fn switch_to(next: Arc<Task>) {
     };
     let cpu = percpu::current();
     cpu.current.store(Arc::into_raw(next).cast_mut().cast(), Ordering::Relaxed);
-    percpu::current().previous
+    percpu::current()
+        .previous
         .store(core::ptr::from_ref(previous).cast_mut().cast(), Ordering::Relaxed);
     // SAFETY: both stacks are mapped, and `load` was saved by this function or
     // laid out by `Task::new`.
@@ -253,9 +262,8 @@ pub fn switch_to(next: Arc<Task>) {
 
 /// On the new stack: lets go of the task that ran before.
 fn finish_switch() {
-    let raw = percpu::current().previous
-        .swap(core::ptr::null_mut(), Ordering::Relaxed)
-        .cast::<Task>();
+    let raw =
+        percpu::current().previous.swap(core::ptr::null_mut(), Ordering::Relaxed).cast::<Task>();
     if raw.is_null() {
         return;
     }

@@ -62,7 +62,7 @@ pub fn scale() -> Scale {
             base_ns: BASE_NS.load(Ordering::Acquire),
             mult: MULT.load(Ordering::Acquire),
         };
-        if before % 2 == 0 && SEQUENCE.load(Ordering::Acquire) == before {
+        if before.is_multiple_of(2) && SEQUENCE.load(Ordering::Acquire) == before {
             return scale;
         }
         core::hint::spin_loop();
@@ -168,7 +168,8 @@ fn calibrate_by_pit() -> (u64, u64) {
     }
     let (tsc1, left1) = sample();
     apic::start_timer(0);
-    let per_second = |ticks: u64| (u128::from(ticks) * u128::from(PIT_HZ) / u128::from(PIT_WINDOW_TICKS)) as u64;
+    let per_second =
+        |ticks: u64| (u128::from(ticks) * u128::from(PIT_HZ) / u128::from(PIT_WINDOW_TICKS)) as u64;
     (per_second(tsc1 - tsc0), per_second(u64::from(left0 - left1)))
 }
 

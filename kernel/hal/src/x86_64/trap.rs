@@ -143,11 +143,11 @@ fn on_kernel_exception(frame: &mut TrapFrame) {
     if frame.vector == VECTOR_NMI as u64 {
         return;
     }
-    if frame.vector == VECTOR_PAGE_FAULT || frame.vector == 13 {
-        if let Some(rip) = repair(frame.rip) {
-            frame.rip = rip;
-            return;
-        }
+    if (frame.vector == VECTOR_PAGE_FAULT || frame.vector == 13)
+        && let Some(rip) = repair(frame.rip)
+    {
+        frame.rip = rip;
+        return;
     }
     panic!(
         "exception {} (error {:#x}) in the kernel at {:#x}, address {:#x}, stack {:#x}",

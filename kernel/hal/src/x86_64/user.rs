@@ -60,13 +60,12 @@ pub fn copy_to_user(address: u64, bytes: &[u8]) -> usize {
 /// Compares and exchanges a word of the program atomically; returns what was
 /// there, `None` when the page is missing or cannot be written.
 pub fn compare_exchange_user(address: u64, expected: u32, new: u32) -> Option<u32> {
-    if address % 4 != 0 || clamp(address, 4) < 4 {
+    if !address.is_multiple_of(4) || clamp(address, 4) < 4 {
         return None;
     }
     let mut seen = 0;
     // SAFETY: an aligned word in the user half, where a fault is repaired.
-    let fault = with_user_access(|| unsafe {
-        user_cmpxchg32(address, expected, new, &raw mut seen)
-    });
+    let fault =
+        with_user_access(|| unsafe { user_cmpxchg32(address, expected, new, &raw mut seen) });
     (fault == 0).then_some(seen)
 }

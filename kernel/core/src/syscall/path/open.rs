@@ -5,6 +5,7 @@ use super::restricted::{self, Walk};
 use super::{Places, masked, namespace, read_path};
 use crate::files::OpenFile;
 use crate::limits;
+use crate::mm::file_pages;
 use crate::syscall::Args;
 use crate::thread::Thread;
 use crate::user;
@@ -40,7 +41,7 @@ pub(in crate::syscall) fn open(
     open_at(thread, places.start(), &path, flags, OpenFlags::empty(), mode)
 }
 
-pub(in crate::syscall) fn creat(thread: &Thread, a: Args) -> Result<u64> {
+pub(in crate::syscall) fn creat(thread: &Thread, a: &Args) -> Result<u64> {
     let flags = OpenFlags::CREAT | OpenFlags::WRONLY | OpenFlags::TRUNC;
     open(thread, super::AT_FDCWD, a.u64(0), flags.bits(), a.u32(1))
 }
@@ -72,6 +73,9 @@ fn open_at(
     }
     let permissions = if flags.intersects(MAKES) { masked(thread, mode) } else { 0 };
     let opened = namespace(thread).open(start, path, flags | extra, permissions)?;
+    if flags.contains(OpenFlags::TRUNC) {
+        file_pages::truncated(&*opened.file, 0)?;
+    }
     let open = OpenFile::new(opened.file, Some(opened.location), flags);
     let close_on_exec = flags.contains(OpenFlags::CLOEXEC);
     process.files.insert(open, close_on_exec, 0, limit).map(|fd| fd as u64)
@@ -116,7 +120,7 @@ fn check_how(flags: OpenFlags, mode: u64, resolve: u64) -> Result<()> {
     Ok(())
 }
 
-pub(in crate::syscall) fn openat2(thread: &Thread, a: Args) -> Result<u64> {
+pub(in crate::syscall) fn openat2(thread: &Thread, a: &Args) -> Result<u64> {
     let [bits, mode, resolve] = read_how(a.u64(2), a.usize(3))?;
     let flags = OpenFlags::from_bits_retain(u32::try_from(bits).map_err(|_| Errno::EINVAL)?);
     check_how(flags, mode, resolve)?;

@@ -99,8 +99,7 @@ fn spawn(thread: &Thread, frame: &TrapFrame, request: &Request) -> Result<u64> {
         child.clear_tid.store(request.child_tid, Ordering::Relaxed);
     }
     let own = tasks::current();
-    let pointer =
-        if flags & CLONE_SETTLS != 0 { request.thread_pointer } else { own.fs_base() };
+    let pointer = if flags & CLONE_SETTLS != 0 { request.thread_pointer } else { own.fs_base() };
     task.set_fs_base(pointer);
     task.set_gs_base(own.gs_base());
     tasks::copy_fpu_to(&task);
@@ -151,7 +150,7 @@ pub(in super::super) fn execve(
     thread: &Thread,
     frame: &mut TrapFrame,
     path: u64,
-    a: Args,
+    a: &Args,
 ) -> Result<()> {
     let path = user::read_path(path)?;
     let program =
@@ -187,10 +186,10 @@ pub(in super::super) fn execve(
 }
 
 /// No process has children yet.
-pub(in super::super) fn wait4(_thread: &Thread, _a: Args) -> Result<u64> {
+pub(in super::super) fn wait4(_thread: &Thread, _a: &Args) -> Result<u64> {
     Err(Errno::ECHILD)
 }
 
-pub(in super::super) fn waitid(_thread: &Thread, _a: Args) -> Result<u64> {
+pub(in super::super) fn waitid(_thread: &Thread, _a: &Args) -> Result<u64> {
     Err(Errno::ECHILD)
 }
