@@ -21,12 +21,13 @@ use crate::lab::{root, target};
 use output::{Results, Verdict};
 
 pub(crate) const HELP: &str = "\
-cargo xtask gostd [PKG..] [--write] [--fresh] [--jobs N] [--memory SIZE] [--cpus N]
-                  [--timeout SECONDS] [--go PATH] [--tool PATH] [--host-only]
+cargo xtask gostd [PKG..] [--write] [--fresh | --kept] [--jobs N] [--memory SIZE]
+                  [--cpus N] [--timeout SECONDS] [--go PATH] [--tool PATH] [--host-only]
   Runs the tests of Go's standard library (or of PKG) in the unikernel and on
   this machine. Packages that were run with the same tool are not run again
-  unless --fresh; --write makes docs/go-std-tests.md. Reasons for failures are
-  in tests/gostd/known.toml.";
+  unless --fresh; --kept runs nothing and takes what earlier runs found;
+  --write makes docs/go-std-tests.md. Reasons for failures are in
+  tests/gostd/known.toml.";
 
 /// What the product promises to run.
 const PACKAGES: &[&str] = &[
@@ -85,6 +86,16 @@ struct PackageResult {
     error: Option<String>,
 }
 
+/// Which results of earlier runs are good enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reuse {
+    Never,
+    /// Those younger than the tool.
+    SameTool,
+    /// All; nothing is run.
+    Only,
+}
+
 struct Session {
     go: Go,
     goroot: PathBuf,
@@ -97,7 +108,7 @@ struct Session {
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let valued = ["jobs", "memory", "cpus", "timeout", "go", "tool"];
-    let flags = Flags::parse(arguments, &valued, &["write", "fresh", "host-only", "help"])?;
+    let flags = Flags::parse(arguments, &valued, &["write", "fresh", "kept", "host-only", "help"])?;
     if flags.has("help") {
         println!("{HELP}");
         return Ok(());
@@ -117,7 +128,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     };
     let named: Vec<&str> = flags.words.iter().map(String::as_str).collect();
     let packages = session.packages(if named.is_empty() { PACKAGES } else { &named })?;
-    let results = session.run_all(packages, flags.number("jobs", 2)?, flags.has("fresh"));
+    let reuse = match (flags.has("fresh"), flags.has("kept")) {
+        (true, true) => bail!("--fresh and --kept exclude each other"),
+        (true, false) => Reuse::Never,
+        (false, true) => Reuse::Only,
+        (false, false) => Reuse::SameTool,
+    };
+    let results = session.run_all(packages, flags.number("jobs", 2)?, reuse);
     let known = document::known(&root().join("tests/gostd/known.toml"))?;
     for test in document::outdated(&known, &results) {
         println!("{test} passes now; take it out of known.toml");
@@ -149,7 +166,7 @@ impl Session {
         Ok(packages)
     }
 
-    fn run_all(&self, packages: Vec<String>, jobs: usize, fresh: bool) -> Vec<PackageResult> {
+    fn run_all(&self, packages: Vec<String>, jobs: usize, reuse: Reuse) -> Vec<PackageResult> {
         let order = packages.clone();
         let queue = Mutex::new(VecDeque::from(packages));
         let done = Mutex::new(Vec::new());
@@ -157,7 +174,7 @@ impl Session {
             for _ in 0..jobs.max(1) {
                 scope.spawn(|| {
                     while let Some(package) = queue.lock().ok().and_then(|mut q| q.pop_front()) {
-                        let result = self.package(&package, fresh);
+                        let result = self.package(&package, reuse);
                         show(&result);
                         if let Ok(mut done) = done.lock() {
                             done.push(result);
@@ -171,14 +188,16 @@ impl Session {
         results
     }
 
-    /// The result of an earlier run with the same tool, or of a new one.
-    fn package(&self, package: &str, fresh: bool) -> PackageResult {
+    /// The result of an earlier run if `reuse` lets it count, or of a new one.
+    fn package(&self, package: &str, reuse: Reuse) -> PackageResult {
         let record = self.place.join(format!("{}.json", package.replace('/', "-")));
-        if !fresh && toolchain::fresh(&record, &self.tool) {
-            let kept = std::fs::read_to_string(&record).ok();
-            if let Some(result) = kept.and_then(|text| serde_json::from_str(&text).ok()) {
-                return result;
-            }
+        let usable = match reuse {
+            Reuse::Never => false,
+            Reuse::SameTool => toolchain::fresh(&record, &self.tool),
+            Reuse::Only => true,
+        };
+        if usable && let Some(result) = kept(&record) {
+            return result;
         }
         let empty = || PackageResult {
             package: package.to_owned(),
@@ -186,6 +205,9 @@ impl Session {
             host: Results::default(),
             error: None,
         };
+        if reuse == Reuse::Only {
+            return PackageResult { error: Some("not run".to_owned()), ..empty() };
+        }
         let result = self
             .both(package)
             .map(|(guest, host)| PackageResult { guest, host, ..empty() })
@@ -208,12 +230,7 @@ impl Session {
         list.current_dir(&directory).args(["-test.list", "^(Test|Example|Fuzz)"]);
         let names: Vec<String> =
             succeed(&mut list, BUILD_LIMIT)?.text().lines().map(str::to_owned).collect();
-        let host = survive(&names, |pattern| {
-            let mut command = Command::new(&binary);
-            command.current_dir(&directory).args(["-test.v", "-test.short", "-test.run", pattern]);
-            process::run(&mut command, b"", self.limit)
-                .map(|o| (o.text() + &o.errors(), o.timed_out))
-        })?;
+        let host = self.host(&names, &binary, &directory)?;
         let Some(tool) = &self.tool else { return Ok((host.clone(), host)) };
         let guest = survive(&names, |pattern| {
             let mut command = Command::new(tool);
@@ -235,6 +252,29 @@ impl Session {
         })?;
         Ok((guest, host))
     }
+
+    /// What `binary` does on this machine; kept until the binary changes.
+    fn host(&self, names: &[String], binary: &Path, directory: &Path) -> Result<Results> {
+        let record = binary.with_extension("host.json");
+        if toolchain::fresh(&record, [binary])
+            && let Some(results) = kept(&record)
+        {
+            return Ok(results);
+        }
+        let results = survive(names, |pattern| {
+            let mut command = Command::new(binary);
+            command.current_dir(directory).args(["-test.v", "-test.short", "-test.run", pattern]);
+            process::run(&mut command, b"", self.limit)
+                .map(|o| (o.text() + &o.errors(), o.timed_out))
+        })?;
+        std::fs::write(&record, serde_json::to_string_pretty(&results)?)?;
+        Ok(results)
+    }
+}
+
+/// What was written to `record` before.
+fn kept<T: serde::de::DeserializeOwned>(record: &Path) -> Option<T> {
+    serde_json::from_str(&std::fs::read_to_string(record).ok()?).ok()
 }
 
 /// Runs tests by pattern until each has a verdict: when one ends the program,

@@ -93,7 +93,7 @@ pub(super) fn markdown(
         for (sum, n) in sums.iter_mut().zip(row) {
             *sum += n;
         }
-        let note = if r.error.is_some() { " (did not run)" } else { "" };
+        let note = if r.error.is_some() { " (not run)" } else { "" };
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,

@@ -41,9 +41,22 @@ pub(super) fn describe(linux: &str, unikernel: &str) -> String {
     text
 }
 
+/// Whether all lines of `part` are in `whole`, in this order.
+pub(super) fn contains(whole: &str, part: &str) -> bool {
+    let mut lines = whole.lines();
+    part.lines().all(|wanted| lines.any(|line| line == wanted))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::describe;
+    use super::{contains, describe};
+
+    #[test]
+    fn order_counts_when_lines_are_looked_for() {
+        assert!(contains("a\nx\nb\n", "a\nb\n"));
+        assert!(!contains("b\na\n", "a\nb\n"));
+        assert!(!contains("a\n", "a\na\n"));
+    }
 
     #[test]
     fn shows_only_what_differs() {

@@ -16,11 +16,11 @@ import (
 
 func sieve(limit int) (primes []int) {
 	source := make(chan int)
-	go func() {
+	go func(numbers chan<- int) {
 		for i := 2; ; i++ {
-			source <- i
+			numbers <- i
 		}
-	}()
+	}(source)
 	for {
 		prime := <-source
 		if prime > limit {
@@ -28,13 +28,13 @@ func sieve(limit int) (primes []int) {
 		}
 		primes = append(primes, prime)
 		next := make(chan int)
-		go func(in <-chan int) {
+		go func(in <-chan int, out chan<- int) {
 			for i := range in {
 				if i%prime != 0 {
-					next <- i
+					out <- i
 				}
 			}
-		}(source)
+		}(source, next)
 		source = next
 	}
 }

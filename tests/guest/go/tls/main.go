@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"guest/internal/expect"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -90,6 +91,8 @@ func main() {
 	server := &http.Server{
 		Handler:   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto, " ", r.TLS != nil) }),
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}},
+		// Connections that the client did not need after all end in the handshake.
+		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	go server.ServeTLS(l, "", "")
 	for _, h2 := range []bool{false, true} {
