@@ -48,6 +48,8 @@ enum State {
     #[default]
     Runnable,
     Blocked,
+    /// Left its CPU for ever; wake-ups that come late find nothing to do.
+    Ended,
 }
 
 #[derive(Debug, Default)]
@@ -257,7 +259,7 @@ pub fn park() {
 /// Ends the running task for ever.
 pub fn exit_task() -> ! {
     if let Some(thread) = current_thread() {
-        thread.sched.inner.lock().state = State::Blocked;
+        thread.sched.inner.lock().state = State::Ended;
     }
     schedule();
     unreachable!("an ended task does not run");
