@@ -57,6 +57,10 @@ impl Tcb {
         if due(self.deadlines.cork, now) {
             self.output(context);
             self.deadlines.cork = None;
+            if self.state.is_synchronized() {
+                // Whatever did not go out has to wait for something else now.
+                self.set_retransmit_timer(now);
+            }
         }
         if due(self.deadlines.keepalive, now) {
             self.expire_keepalive(context);
