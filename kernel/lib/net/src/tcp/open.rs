@@ -44,7 +44,7 @@ impl TcpSocket {
             }
             let path = context.stack.path(to.ip, tcb.options.device, context.now)?;
             let source = match tcb.local.ip {
-                ip if tcb.bound && !ip.is_unspecified() => ip,
+                ip if tcb.address_locked => ip,
                 _ if path.source.is_unspecified() => return Err(Errno::EADDRNOTAVAIL),
                 _ => path.source,
             };
@@ -66,6 +66,24 @@ impl TcpSocket {
             tcb.schedule(context);
             Err(Errno::EINPROGRESS)
         })
+    }
+
+    /// connect(2) to AF_UNSPEC: back to a socket that is at most bound.
+    pub(super) fn disconnect(&self) {
+        let orphans = self.with(|tcb, context| {
+            let ready = if tcb.state == State::Listen {
+                self.close_listener(tcb, context)
+            } else {
+                if tcb.hashed && tcb.state != State::SynSent {
+                    tcb.send_reset(context);
+                }
+                tcb.destroy(context);
+                Vec::new()
+            };
+            tcb.reset_for_reuse();
+            ready
+        });
+        self.abort_all(orphans);
     }
 
     /// Puts the connection into the table, choosing a port when there is none.
@@ -135,9 +153,21 @@ impl Tcb {
     /// Forgets a connection that failed, so that another may be tried.
     pub(super) fn reset_for_reuse(&mut self) {
         let (options, tcp) = (self.options.clone(), self.tcp.clone());
-        let receive = self.receive.limit;
-        *self = Self::new(options, tcp);
-        self.receive.limit = receive;
+        let old = core::mem::replace(self, Self::new(options, tcp));
+        self.receive.limit = old.receive.limit;
+        // A deferred end of batch finds nothing to do, but it is still due.
+        self.in_batch = old.in_batch;
+        self.waiting_for_room = old.waiting_for_room;
+        (self.bound, self.port_locked) = (old.bound, old.port_locked);
+        self.address_locked = old.address_locked;
+        if self.address_locked {
+            self.local.ip = old.local.ip;
+        } else if self.bound {
+            self.local.ip = if old.local.ip.is_v4() { Ip::ANY4 } else { Ip::ANY };
+        }
+        if self.bound {
+            self.local.port = old.local.port;
+        }
     }
 
     /// The program took `count` bytes: the window may open.
@@ -150,8 +180,10 @@ impl Tcb {
         }
         let open = self.receive.edge.distance(self.receive.nxt);
         let free = self.receive.limit.saturating_sub(self.receive.buffer.len());
-        // As Linux: an update is worth a segment when the window doubles.
-        if free >= 2 * open.max(1) && free - open >= self.receive.mss.min(self.receive.limit / 2) {
+        // An update is worth a segment when little of the window is left; before
+        // that the acknowledgements of data carry it. (A new connection has
+        // half of its buffer advertised: a SYN cannot say more.)
+        if free >= 4 * open.max(1) && free - open >= self.receive.mss.min(self.receive.limit / 2) {
             self.send_ack(context);
         }
     }

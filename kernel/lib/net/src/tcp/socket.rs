@@ -217,12 +217,10 @@ impl File for TcpSocket {
             if tcb.orphan {
                 return Vec::new();
             }
-            if tcb.state == State::Listen {
-                let ready = self.close_listener(tcb, context);
-                tcb.orphan = true;
-                return ready;
-            }
             tcb.orphan = true;
+            if tcb.state == State::Listen {
+                return self.close_listener(tcb, context);
+            }
             tcb.shut_read = true;
             tcb.shut_write = true;
             let abort = tcb.options.linger == Some(0) || !tcb.receive.buffer.is_empty();
@@ -310,21 +308,15 @@ impl Socket for TcpSocket {
             drop(ports);
             tcb.local = Endpoint::new(at.ip, port);
             tcb.bound = true;
+            tcb.port_locked = at.port != 0;
+            tcb.address_locked = !at.ip.is_unspecified();
             Ok(())
         })
     }
 
     fn connect(&self, address: &SocketAddress) -> Result<()> {
         if *address == SocketAddress::Unspecified {
-            self.with(|tcb, context| {
-                if tcb.hashed {
-                    if tcb.state.is_synchronized() {
-                        tcb.send_reset(context);
-                    }
-                    tcb.destroy(context);
-                }
-                tcb.reset_for_reuse();
-            });
+            self.disconnect();
             return Ok(());
         }
         let (to, scope) = internal(self.domain, address)?;

@@ -184,6 +184,10 @@ pub(crate) struct Tcb {
     pub(super) remote: Endpoint,
     /// The local port is held in the port table.
     pub(super) bound: bool,
+    /// The program chose the address or the port itself: they stay when the
+    /// connection ends (SOCK_BINDADDR_LOCK and SOCK_BINDPORT_LOCK of Linux).
+    pub(super) address_locked: bool,
+    pub(super) port_locked: bool,
     /// In the connection table.
     pub(super) hashed: bool,
     /// The program closed its last descriptor.
@@ -234,6 +238,8 @@ impl Tcb {
             local: Endpoint::NONE,
             remote: Endpoint::NONE,
             bound: false,
+            address_locked: false,
+            port_locked: false,
             hashed: false,
             orphan: false,
             shut_read: false,
@@ -386,7 +392,7 @@ impl Tcb {
             self.hashed = false;
             context.stack.tcp.remove(&context.stack.hash, self.local, self.remote);
         }
-        if self.bound {
+        if self.bound && (self.orphan || !self.port_locked) {
             self.bound = false;
             context.stack.tcp_ports.lock().release(self.local.port, context.socket.inode);
         }
