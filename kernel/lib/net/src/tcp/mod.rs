@@ -21,6 +21,8 @@ mod scoreboard;
 mod segment;
 mod seq;
 mod socket;
+#[cfg(test)]
+mod sound;
 mod state;
 mod table;
 mod timer;

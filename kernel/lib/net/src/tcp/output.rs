@@ -238,8 +238,9 @@ impl Tcb {
             ack: if flags & ACK != 0 { self.receive.nxt } else { Seq(0) },
             flags,
             window: self.advertise(flags),
-            options: self.options_for(flags, context),
+            options: self.options_for(flags, length, context),
         };
+        let untold = self.sack && !self.receive.early.is_empty() && fields.options.sack_count == 0;
         let mut header = fields.put();
         let Some(mut path) = self.path.take() else { return Err(()) };
         let offset = seq.distance(self.send.base).min(self.send.buffer.len());
@@ -278,7 +279,8 @@ impl Tcb {
         if flags & ACK != 0 {
             self.receive.acked = self.receive.nxt;
             self.timestamps.last_ack = self.receive.nxt;
-            self.receive.ack_now = false;
+            // Data left no room for what arrived early: it needs a segment.
+            self.receive.ack_now &= untold;
             self.deadlines.delayed_ack = None;
         }
         Ok(())
@@ -291,7 +293,9 @@ impl Tcb {
         self.send.mss = self.send.mss.min(mtu.saturating_sub(headers + options)).max(48);
     }
 
-    fn options_for(&mut self, flags: u8, context: &Context<'_>) -> Options {
+    /// Options of a segment with `length` bytes of data. The MSS counts the
+    /// timestamps in, but not SACK blocks: they go where there is room.
+    fn options_for(&mut self, flags: u8, length: usize, context: &Context<'_>) -> Options {
         let mut options = Options::default();
         let syn = flags & SYN != 0;
         let reply = flags & ACK != 0;
@@ -306,7 +310,10 @@ impl Tcb {
             options.timestamps = Some((self.timestamp(context.now), echo));
         }
         if !syn && self.sack && !self.receive.early.is_empty() {
-            let limit = if self.timestamps.on { 3 } else { 4 };
+            let most = if self.timestamps.on { 3 } else { 4 };
+            let room = if length == 0 { usize::MAX } else { self.send.mss.saturating_sub(length) };
+            // Two NOPs, kind and length come before the blocks.
+            let limit = most.min(room.saturating_sub(4) / 8);
             for (slot, block) in options.sack.iter_mut().zip(self.receive.early.blocks(limit)) {
                 *slot = block;
                 options.sack_count += 1;
@@ -326,7 +333,11 @@ impl Tcb {
     /// The window field. The right edge never moves back, and forward only by
     /// what is worth it (RFC 9293, 3.8.6.2.2).
     fn advertise(&mut self, flags: u8) -> u16 {
-        let free = self.receive.limit.saturating_sub(self.receive.buffer.len());
+        let mut free = self.receive.limit.saturating_sub(self.receive.buffer.len());
+        if flags & SYN != 0 {
+            // Not scaled: what cannot be said must not be meant.
+            free = free.min(65_535);
+        }
         let edge = self.receive.nxt + free;
         if self.receive.edge.lt(edge) {
             let gain = edge.distance(self.receive.edge);

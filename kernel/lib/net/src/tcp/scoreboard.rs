@@ -89,6 +89,11 @@ impl Scoreboard {
         self.sacked.last().map(|r| r.0)
     }
 
+    #[cfg(test)]
+    pub(super) fn ranges(&self) -> impl Iterator<Item = (Seq, Seq)> + '_ {
+        self.sacked.iter().copied()
+    }
+
     pub(super) fn covers(&self, seq: Seq) -> bool {
         self.sacked.iter().any(|r| r.0.le(seq) && seq.lt(r.1))
     }

@@ -7,6 +7,7 @@ mod datagrams;
 mod hostile;
 mod loopback;
 mod network;
+mod peer;
 mod states;
 mod streams;
 
