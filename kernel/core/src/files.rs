@@ -161,6 +161,12 @@ impl OpenFile {
         self.offset.lock()
     }
 
+    /// The file position for /proc, which may be asked for by a read of the
+    /// very file; 0 while a read or write holds it.
+    pub fn shown_offset(&self) -> u64 {
+        self.offset.try_lock().map_or(0, |offset| *offset)
+    }
+
     /// Notes that locks are taken in the name of the description, so that its
     /// end gives them up.
     pub fn set_locked(&self) {

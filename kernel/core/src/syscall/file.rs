@@ -128,12 +128,11 @@ fn read_sequential(thread: &Thread, fd: i32, mut buffers: UserBuffers) -> Result
     if !open.file().is_seekable() {
         return read_file(&open, 0, &mut buffers, false).map(|n| n as u64);
     }
-    // The position stays ours over the read: two readers get disjoint parts.
-    // A seekable file never waits, but it may bring pages in, so the lock is
-    // not held over that.
-    let at = *open.offset();
-    let count = read_file(&open, at, &mut buffers, false)?;
-    *open.offset() = at + count as u64;
+    // The position is locked over the read: two readers get disjoint parts.
+    // A seekable file never waits, so the lock is short.
+    let mut position = open.offset();
+    let count = read_file(&open, *position, &mut buffers, false)?;
+    *position += count as u64;
     Ok(count as u64)
 }
 
@@ -158,9 +157,9 @@ fn write_sequential(thread: &Thread, fd: i32, mut buffers: UserBuffers) -> Resul
     if open.flags().contains(OpenFlags::APPEND) {
         return append_file(&open, &mut buffers).map(|n| n as u64);
     }
-    let at = *open.offset();
-    let count = write_file(thread, &open, at, &mut buffers, false)?;
-    *open.offset() = at + count as u64;
+    let mut position = open.offset();
+    let count = write_file(thread, &open, *position, &mut buffers, false)?;
+    *position += count as u64;
     Ok(count as u64)
 }
 

@@ -215,7 +215,7 @@ impl ProcessView for View {
         let open = self.0.files.open_file(fd).ok()?;
         let mut flags = open.flags();
         flags.set(OpenFlags::CLOEXEC, self.0.files.close_on_exec(fd).unwrap_or(false));
-        let offset = *open.offset();
+        let offset = open.shown_offset();
         Some(Descriptor { location: open.location(), offset, flags: flags.bits() })
     }
 
