@@ -18,7 +18,7 @@ use crate::lab::flags::Flags;
 use crate::lab::process::{self, succeed};
 use crate::lab::toolchain::{self, Go};
 use crate::lab::{root, target};
-use output::{Results, Verdict};
+use output::{End, Results, Verdict};
 
 pub(crate) const HELP: &str = "\
 cargo xtask gostd [PKG..] [--write] [--fresh | --kept] [--jobs N] [--memory SIZE]
@@ -73,7 +73,7 @@ const PACKAGES: &[&str] = &[
     "unicode/...",
 ];
 /// A program that dies is started again without the test that killed it, this often.
-const DEATHS: usize = 12;
+const DEATHS: usize = 40;
 const BUILD_LIMIT: Duration = Duration::from_secs(900);
 
 /// What became of one package.
@@ -295,14 +295,15 @@ where
         }
         let (text, timed_out) = run(&format!("^({})$", left.join("|")))?;
         let before = results.verdicts.len();
-        let Some(culprit) = results.read(&text) else {
-            if results.verdicts.len() == before && results.count(Verdict::Pass) == 0 {
-                bail!("no test ran: {}", tail(&text));
+        let how = if timed_out { "timed out" } else { "ended the program" };
+        match results.read(&text) {
+            End::Within(culprit) => results.fail(&culprit, &format!("{how}: {}", tail(&text))),
+            End::Whole | End::Short if results.verdicts.is_empty() => {
+                bail!("no test ran: {}", tail(&text))
             }
-            return Ok(results);
-        };
-        let end = if timed_out { "timed out" } else { "ended the program" };
-        results.fail(&culprit, &format!("{end}: {}", tail(&text)));
+            End::Short if results.verdicts.len() > before => {}
+            End::Whole | End::Short => return Ok(results),
+        }
     }
     Ok(results)
 }

@@ -21,6 +21,17 @@ pub(super) struct Results {
     pub(super) messages: BTreeMap<String, String>,
 }
 
+/// How the output of a program ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// With the verdict on the whole.
+    Whole,
+    /// In this test.
+    Within(String),
+    /// After the verdict on a test, as when a test panics.
+    Short,
+}
+
 /// Lines kept of what a failed test said.
 const MESSAGE_LINES: usize = 12;
 
@@ -34,9 +45,8 @@ impl Results {
         self.messages.insert(test.to_owned(), message.to_owned());
     }
 
-    /// Adds what `text` tells; gives back the test that was running when the
-    /// text ends, if the program did not come to its end.
-    pub(super) fn read(&mut self, text: &str) -> Option<String> {
+    /// Adds what `text` tells.
+    pub(super) fn read(&mut self, text: &str) -> End {
         let mut running: Vec<&str> = Vec::new();
         let mut said: Vec<&str> = Vec::new();
         let mut ended = false;
@@ -78,7 +88,11 @@ impl Results {
                 None => last = None,
             }
         }
-        if ended { None } else { running.last().map(|name| (*name).to_owned()) }
+        match running.last() {
+            _ if ended => End::Whole,
+            Some(name) => End::Within((*name).to_owned()),
+            None => End::Short,
+        }
     }
 }
 
@@ -97,7 +111,7 @@ fn result_line(line: &str) -> Option<(Verdict, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Results, Verdict};
+    use super::{End, Results, Verdict};
 
     #[test]
     fn reads_verdicts_and_messages() {
@@ -105,7 +119,7 @@ mod tests {
             \x20   b_test.go:7: wrong\n--- FAIL: TestB (0.10s)\n    --- FAIL: TestB/sub (0.10s)\n\
             \x20       b_test.go:9: more\n=== RUN   TestC\n--- SKIP: TestC (0.00s)\n    c_test.go:1: no root\nFAIL\n";
         let mut results = Results::default();
-        assert_eq!(results.read(text), None);
+        assert_eq!(results.read(text), End::Whole);
         assert_eq!(results.count(Verdict::Pass), 1);
         assert_eq!(results.count(Verdict::Skip), 1);
         assert!(results.messages["TestB"].contains("wrong"), "{results:?}");
@@ -118,11 +132,11 @@ mod tests {
         let mut results = Results::default();
         let died =
             results.read("=== RUN   TestA\n--- PASS: TestA (0.00s)\n=== RUN   TestB\npanic: x\n");
-        assert_eq!(died.as_deref(), Some("TestB"));
+        assert_eq!(died, End::Within("TestB".to_owned()));
         assert_eq!(results.count(Verdict::Pass), 1);
-        assert_eq!(
-            Results::default().read("=== RUN   TestA\n--- PASS: TestA (0.00s)\nPASS\n"),
-            None
-        );
+        let read = |text| Results::default().read(text);
+        assert_eq!(read("=== RUN   TestA\n--- PASS: TestA (0.00s)\nPASS\n"), End::Whole);
+        let panicked = "=== RUN   TestA\n--- FAIL: TestA (0.00s)\npanic: x [recovered]\n";
+        assert_eq!(read(panicked), End::Short);
     }
 }
