@@ -297,8 +297,26 @@ impl Regular {
         for index in first / PAGE..keep {
             self.zero_part(index * PAGE, (index + 1) * PAGE);
         }
-        self.remove_pages(shared, keep, last / PAGE);
+        self.remove_or_zero(shared, keep, last / PAGE);
         Ok(())
+    }
+
+    /// Makes a hole of the pages `from..to`. One that is mapped somewhere stays
+    /// and is zeroed, so that the mapping and the file go on being the same.
+    fn remove_or_zero(&self, shared: &Shared, from: u64, to: u64) {
+        let mut index = from;
+        loop {
+            let mut contents = self.contents.lock();
+            let Some(at) = contents.map.next_page(index).filter(|&p| p < to) else { return };
+            match contents.map.page(at).filter(|frame| frame.references() > 1) {
+                Some(frame) => frame.with_bytes_mut(|bytes| bytes.fill(0)),
+                None => {
+                    contents.map.remove(at, at + 1);
+                    shared.uncharge_pages(1);
+                }
+            }
+            index = at + 1;
+        }
     }
 
     /// Makes the pages `from..to` that the lower file has ours.

@@ -117,6 +117,11 @@ fn mappings_share_the_pages_of_the_file() {
     f.map_page(0, true).unwrap().write(0, b"by map");
     assert_eq!(read(&f, 0, 6), b"by map");
     assert_eq!(f.map_page(2, true).unwrap_err(), Errno::EFAULT);
+    // A hole under a mapping: still the same page, and zero.
+    f.allocate(3, 4096, 4096).unwrap();
+    page.with_bytes(|b| assert_eq!(&b[..4], b"\0\0\0\0"));
+    write(&f, 4096, b"again").unwrap();
+    page.with_bytes(|b| assert_eq!(&b[..5], b"again"));
 }
 
 #[test]
