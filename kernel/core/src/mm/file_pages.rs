@@ -50,6 +50,22 @@ pub fn before_hole(file: &dyn File, bytes: Range<u64>) -> Result<()> {
     }
 }
 
+/// True while a program could write the file through memory: F_SEAL_WRITE has to
+/// wait for that, fcntl(2).
+pub fn is_mapped_writable(file: &dyn File) -> bool {
+    let Some(identity) = Identity::of(file) else { return false };
+    process::all().iter().any(|process| {
+        let space = process.space();
+        let inner = space.inner.lock();
+        inner.areas.values().any(|area| match &area.backing {
+            Backing::File { file, .. } => {
+                area.shared && area.may_write && Identity::of(&**file) == Some(identity)
+            }
+            _ => false,
+        })
+    })
+}
+
 fn forget(file: &dyn File, bytes: Range<u64>, with_private: bool) -> Result<()> {
     let Some(identity) = Identity::of(file) else { return Ok(()) };
     for process in process::all() {

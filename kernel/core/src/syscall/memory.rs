@@ -174,6 +174,9 @@ pub(super) fn membarrier(a: &Args) -> Result<u64> {
     const REGISTER_GLOBAL_EXPEDITED: u32 = 4;
     const PRIVATE_EXPEDITED: u32 = 8;
     const REGISTER_PRIVATE_EXPEDITED: u32 = 16;
+    if a.u32(1) != 0 {
+        return Err(Errno::EINVAL);
+    }
     match a.u32(0) {
         QUERY => Ok(u64::from(
             GLOBAL

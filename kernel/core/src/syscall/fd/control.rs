@@ -4,6 +4,7 @@
 use super::lock;
 use crate::files::OpenFile;
 use crate::memory_file::MemoryFile;
+use crate::mm::file_pages;
 use crate::process;
 use crate::syscall::Args;
 use crate::thread::Thread;
@@ -38,6 +39,7 @@ const F_SETPIPE_SZ: u32 = 1031;
 const F_GETPIPE_SZ: u32 = 1032;
 const F_ADD_SEALS: u32 = 1033;
 const F_GET_SEALS: u32 = 1034;
+const F_SEAL_WRITE: u64 = 8;
 const FD_CLOEXEC: u64 = 1;
 
 pub(in crate::syscall) fn fcntl(thread: &Thread, a: &Args) -> Result<u64> {
@@ -69,6 +71,9 @@ pub(in crate::syscall) fn fcntl(thread: &Thread, a: &Args) -> Result<u64> {
             let file = memory_file(&open)?;
             if !open.flags().writable() {
                 return Err(Errno::EPERM);
+            }
+            if argument & F_SEAL_WRITE != 0 && file_pages::is_mapped_writable(file) {
+                return Err(Errno::EBUSY);
             }
             file.add_seals(argument as u32).map(|()| 0)
         }
