@@ -66,6 +66,9 @@ impl Results {
                 said.clear();
             } else if line == "PASS" || line == "FAIL" {
                 ended = true;
+            } else if line.starts_with("FAIL\t") {
+                // What follows is of the tool that ran the program.
+                break;
             } else if !line.starts_with("=== ") {
                 said.push(line);
             }
@@ -134,9 +137,11 @@ mod tests {
             results.read("=== RUN   TestA\n--- PASS: TestA (0.00s)\n=== RUN   TestB\npanic: x\n");
         assert_eq!(died, End::Within("TestB".to_owned()));
         assert_eq!(results.count(Verdict::Pass), 1);
-        let read = |text| Results::default().read(text);
+        let read = |text: &str| Results::default().read(text);
         assert_eq!(read("=== RUN   TestA\n--- PASS: TestA (0.00s)\nPASS\n"), End::Whole);
         let panicked = "=== RUN   TestA\n--- FAIL: TestA (0.00s)\npanic: x [recovered]\n";
         assert_eq!(read(panicked), End::Short);
+        let reported = format!("{panicked}exit status 2\nFAIL\tos\t0.3s\nFAIL\n");
+        assert_eq!(read(&reported), End::Short);
     }
 }
