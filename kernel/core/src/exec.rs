@@ -15,7 +15,7 @@ use kvfs::{Location, OpenFlags, Start};
 
 const PAGE: u64 = 4096;
 /// Where position-independent programs go, as ELF_ET_DYN_BASE.
-const PIE_BASE: u64 = USER_END / 3 * 2 & !0x1f_ffff;
+const PIE_BASE: u64 = (USER_END / 3 * 2) & !0x1f_ffff;
 /// Room that is kept for the stack to grow.
 const STACK_GAP: u64 = 16 << 20;
 /// What the stack has from the start.
@@ -191,7 +191,10 @@ impl Elf {
 }
 
 /// A `#!` line: interpreter and its one optional argument.
-fn script_line(file: &Arc<dyn File>) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>> {
+type ScriptLine = (Vec<u8>, Option<Vec<u8>>);
+
+/// The `#!` line of a script; `None` for what is none.
+fn script_line(file: &Arc<dyn File>) -> Result<Option<ScriptLine>> {
     let mut line = [0; SCRIPT_LINE];
     let mut sink = SliceSink::new(&mut line);
     let count = file.read_at(0, &mut sink)?;

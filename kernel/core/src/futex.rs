@@ -24,7 +24,7 @@ impl Key {
     /// The futex at `address`. A private one is named by its address, a shared
     /// one by the memory behind it.
     pub fn new(address: u64, private: bool) -> Result<Self> {
-        if address % 4 != 0 {
+        if !address.is_multiple_of(4) {
             return Err(Errno::EINVAL);
         }
         let thread = current_thread().ok_or(Errno::ESRCH)?;

@@ -21,7 +21,7 @@ impl core::hash::Hasher for NumberHasher {
         self.0
     }
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|b| self.0 = (self.0 << 8 | self.0 >> 56) ^ u64::from(*b));
+        bytes.iter().for_each(|b| self.0 = self.0.rotate_left(8) ^ u64::from(*b));
     }
     fn write_u64(&mut self, number: u64) {
         self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);

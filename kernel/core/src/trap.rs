@@ -140,7 +140,7 @@ fn report_backtrace(frame: &TrapFrame) {
     log::fatal(format_args!("#0 {:#x}", frame.rip));
     let mut pointer = frame.rbp;
     for depth in 1..DEPTH {
-        if pointer < frame.rsp || pointer % 8 != 0 {
+        if pointer < frame.rsp || !pointer.is_multiple_of(8) {
             return;
         }
         let Ok([next, address]) = crate::user::read_words::<2>(pointer) else { return };

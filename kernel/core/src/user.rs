@@ -138,7 +138,7 @@ pub fn compare_exchange(address: u64, expected: u32, new: u32) -> Result<u32> {
         if let Some(seen) = compare_exchange_user(address, expected, new) {
             return Ok(seen);
         }
-        if address % 4 != 0 {
+        if !address.is_multiple_of(4) {
             return Err(Errno::EINVAL);
         }
         fault_in(address, true)?;

@@ -114,12 +114,12 @@ impl Inner {
                 .map_err(|_| Fault::OutOfMemory)?;
             return Ok(());
         }
-        if area.shared {
-            if let Backing::File { file, offset, .. } = &area.backing {
-                let index = (offset + page - area.start) / PAGE;
-                let frame = file.map_page(index, true).map_err(|_| Fault::BeyondEnd)?;
-                return Ok(self.tables.map(page, frame, area.protection.access())?);
-            }
+        if area.shared
+            && let Backing::File { file, offset, .. } = &area.backing
+        {
+            let index = (offset + page - area.start) / PAGE;
+            let frame = file.map_page(index, true).map_err(|_| Fault::BeyondEnd)?;
+            return Ok(self.tables.map(page, frame, area.protection.access())?);
         }
         let frame = self.tables.frame(page).ok_or(Fault::Unmapped)?;
         // One reference is the table's, one ours: then nobody else has it.
@@ -173,12 +173,14 @@ impl Inner {
             && !area.grows_down
             && start >= area.start
             && start + HUGE_SIZE <= area.end;
-        if fits && memory_is_plenty() && self.tables.huge_fits(start) {
-            if let Ok(mut block) = FrameBlock::allocate_for_user(HUGE_ORDER) {
-                block.zero();
-                if self.tables.map_huge(start, block, access).is_ok() {
-                    return Ok(());
-                }
+        if fits
+            && memory_is_plenty()
+            && self.tables.huge_fits(start)
+            && let Ok(mut block) = FrameBlock::allocate_for_user(HUGE_ORDER)
+        {
+            block.zero();
+            if self.tables.map_huge(start, block, access).is_ok() {
+                return Ok(());
             }
         }
         let frame = Frame::allocate_zeroed_for_user()?;

@@ -67,7 +67,7 @@ impl AddressSpace {
     pub fn remap(&self, old: u64, old_len: u64, new_len: u64, flags: u32, to: u64) -> Result<u64> {
         let (old_len, new_len) = (page_up(old_len)?, page_up(new_len)?);
         let known = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
-        let wrong = old % PAGE != 0
+        let wrong = !old.is_multiple_of(PAGE)
             || new_len == 0
             || flags & !known != 0
             || (flags & MREMAP_FIXED != 0 && flags & MREMAP_MAYMOVE == 0)
@@ -157,7 +157,7 @@ impl AddressSpace {
     /// madvise(2).
     pub fn advise(&self, start: u64, len: u64, advice: i32) -> Result<()> {
         let end = start.checked_add(page_up(len)?).ok_or(Errno::EINVAL)?;
-        if start % PAGE != 0 {
+        if !start.is_multiple_of(PAGE) {
             return Err(Errno::EINVAL);
         }
         match advice {

@@ -125,7 +125,7 @@ impl AddressSpace {
     /// munmap(2).
     pub fn unmap(&self, start: u64, len: u64) -> Result<()> {
         let end = start.checked_add(page_up(len)?).ok_or(Errno::EINVAL)?;
-        if start % PAGE != 0 || end > USER_END || start == end {
+        if !start.is_multiple_of(PAGE) || end > USER_END || start == end {
             return Err(Errno::EINVAL);
         }
         let mut inner = self.inner.lock();
@@ -138,7 +138,7 @@ impl AddressSpace {
     /// mprotect(2).
     pub fn protect(&self, start: u64, len: u64, protection: Protection) -> Result<()> {
         let end = start.checked_add(page_up(len)?).ok_or(Errno::ENOMEM)?;
-        if start % PAGE != 0 {
+        if !start.is_multiple_of(PAGE) {
             return Err(Errno::EINVAL);
         }
         if start == end {
@@ -166,12 +166,6 @@ impl AddressSpace {
         let changed = inner.tables.restrict(start, end, access).map_err(|_| Errno::ENOMEM);
         starts.first().into_iter().chain(starts.last()).for_each(|at| inner.merge_around(*at));
         changed
-    }
-
-    /// Calls `each` for every area, in order.
-    pub fn for_each_area(&self, mut each: impl FnMut(&Area)) {
-        let areas: Vec<Area> = self.inner.lock().areas.values().cloned().collect();
-        areas.iter().for_each(|a| each(a));
     }
 
     /// Zeroes `[start, end)` within one private page: behind the file's part of
@@ -356,13 +350,13 @@ impl Inner {
     pub(super) fn merge_around(&mut self, start: u64) {
         let Some(area) = self.areas.get(&start) else { return };
         let end = area.end;
-        if let Some(next) = self.areas.get(&end) {
-            if area.continues_in(next) {
-                let next_end = next.end;
-                self.areas.remove(&end);
-                if let Some(area) = self.areas.get_mut(&start) {
-                    area.end = next_end;
-                }
+        if let Some(next) = self.areas.get(&end)
+            && area.continues_in(next)
+        {
+            let next_end = next.end;
+            self.areas.remove(&end);
+            if let Some(area) = self.areas.get_mut(&start) {
+                area.end = next_end;
             }
         }
         let Some(area) = self.areas.get(&start) else { return };

@@ -10,7 +10,7 @@ use crate::user::{self, MAX_COUNT, UserBuffers};
 use crate::wait::{wait_for, wait_for_socket};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use kio::{Errno, Events, File, FileKind, Result, SliceSource, VecSink};
+use kio::{Errno, Events, FileKind, Result, SliceSource, VecSink};
 use ksignal::{SigInfo, Signal};
 use kvfs::OpenFlags;
 
@@ -474,9 +474,4 @@ pub(super) fn fallocate(thread: &Thread, a: &Args) -> Result<u64> {
 pub(super) fn advise(thread: &Thread, a: &Args) -> Result<u64> {
     let open = thread.process.files.usable(a.i32(0))?;
     if open.file().stat()?.kind == FileKind::Fifo { Err(Errno::ESPIPE) } else { Ok(0) }
-}
-
-/// The object behind a descriptor, for calls that only need that.
-pub(super) fn object(thread: &Thread, fd: i32) -> Result<Arc<dyn File>> {
-    Ok(thread.process.files.open_file(fd)?.file().clone())
 }

@@ -30,7 +30,7 @@ pub(super) fn mmap(thread: &Thread, a: &Args) -> Result<u64> {
     let (address, len, flags) = (a.u64(0), a.u64(1), a.u32(3));
     let protection = protection(a.u32(2))?;
     let offset = a.u64(5);
-    if len == 0 || offset % 4096 != 0 {
+    if len == 0 || !offset.is_multiple_of(4096) {
         return Err(Errno::EINVAL);
     }
     if len > USER_END || flags & MAP_HUGETLB != 0 {
@@ -149,7 +149,7 @@ pub(super) fn msync(thread: &Thread, a: &Args) -> Result<u64> {
 
 pub(super) fn mincore(thread: &Thread, a: &Args) -> Result<u64> {
     let start = a.u64(0);
-    if start % 4096 != 0 {
+    if !start.is_multiple_of(4096) {
         return Err(Errno::EINVAL);
     }
     let end = a.u64(1).checked_next_multiple_of(4096).and_then(|l| start.checked_add(l));

@@ -147,7 +147,7 @@ pub(super) fn sched_yield() -> Result<u64> {
 pub(super) fn sched_getaffinity(a: &Args) -> Result<u64> {
     let size = a.usize(1);
     let cpus = khal::cpus::count();
-    if size * 8 < cpus || size % 8 != 0 {
+    if size * 8 < cpus || !size.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
     let mask = if cpus >= 64 { u64::MAX } else { (1 << cpus) - 1 };

@@ -90,13 +90,13 @@ fn create(thread: &Thread, domain: u16, kind: u16, protocol: i32) -> Result<Arc<
 }
 
 pub(super) fn socket(thread: &Thread, a: &Args) -> Result<u64> {
-    let (domain, kind, protocol, flags) = parameters(&a)?;
+    let (domain, kind, protocol, flags) = parameters(a)?;
     let file = create(thread, domain, kind, protocol)?;
     install(thread, file, flags).map(|fd| fd as u64)
 }
 
 pub(super) fn socketpair(thread: &Thread, a: &Args) -> Result<u64> {
-    let (domain, kind, protocol, flags) = parameters(&a)?;
+    let (domain, kind, protocol, flags) = parameters(a)?;
     if domain != AF_UNIX {
         // No other family has it; an unknown one fails for that reason.
         create(thread, domain, kind, protocol)?;

@@ -23,8 +23,8 @@ const fn build() -> Table {
     let table = paths(table);
     let table = memory_and_processes(table);
     let table = signals_and_time(table);
-    let table = events_sockets_system(table);
-    table
+
+    events_sockets_system(table)
 }
 
 /// Puts one line for each call into the table.
