@@ -8,20 +8,22 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
 const MIB: u64 = 1 << 20;
-/// Page tables, heap, stacks and network buffers of the kernel.
-const KERNEL_RESERVE: u64 = 2 * MIB;
-/// Stack and first heap of a program: what Go's runtime touches at its start.
-const PROGRAM_RESERVE: u64 = 3 * MIB;
+/// Page tables, heap, stacks and network buffers of the kernel at its start.
+const KERNEL_RESERVE: u64 = MIB;
+/// Stacks and first heap of a program: what Go's runtime touches until `main`.
+const PROGRAM_RESERVE: u64 = MIB / 2;
 
 /// Least memory of a machine for an image that ends at the physical address
-/// `end`, with a program whose writable segments take `program` bytes. Text
-/// and read-only data cost nothing more: they are mapped in place.
+/// `end`, with a program whose writable segments hold `program` bytes of the
+/// file. Text and read-only data cost nothing more: they are mapped in place.
+/// Memory that starts as zeros costs nothing until it is touched; Go reserves
+/// tens of megabytes of it and touches little.
 pub fn least_memory(end: u64, program: u64) -> u64 {
     let sum = end.saturating_add(program).saturating_add(KERNEL_RESERVE + PROGRAM_RESERVE);
     sum.checked_next_multiple_of(MIB).unwrap_or(u64::MAX)
 }
 
-/// Bytes of a program's writable segments, in whole pages; 0 for what is no
+/// Bytes that a program's writable segments take from the file, in whole pages; 0 for what is no
 /// ELF program, such as a script.
 pub fn program_memory(data: &Data) -> Result<u64, Error> {
     let (header, table, len) = match data {
@@ -52,5 +54,5 @@ pub fn program_memory(data: &Data) -> Result<u64, Error> {
     Ok(plan
         .loads()
         .filter(|s| s.writable())
-        .fold(0, |sum: u64, s| sum.saturating_add(pages(s.memory_size))))
+        .fold(0, |sum: u64, s| sum.saturating_add(pages(s.file_size))))
 }
