@@ -50,15 +50,16 @@ fn main() {
     for sources in ["kernel", "abi"] {
         watch(&root.join(sources));
     }
+    let place = place(&out);
     let kernel = match env::var_os(PREBUILT) {
         Some(path) => PathBuf::from(path),
-        None => build(&KERNEL, &root, &out),
+        None => build(&KERNEL, &root, &place),
     };
     println!("cargo::rerun-if-changed={}", kernel.display());
     write(&out.join("kernel.elf"), &read(&kernel));
-    let bios = pe::bios_image(&read(&build(&BIOS_LOADER, &root, &out)));
+    let bios = pe::bios_image(&read(&build(&BIOS_LOADER, &root, &place)));
     write(&out.join("bios.bin"), &bios.expect("the BIOS loader is a flat program"));
-    let uefi = pe::efi_application(&read(&build(&UEFI_LOADER, &root, &out)));
+    let uefi = pe::efi_application(&read(&build(&UEFI_LOADER, &root, &place)));
     write(&out.join("uefi.efi"), &uefi.expect("the UEFI loader is position-independent"));
 }
 
@@ -71,10 +72,17 @@ fn write(path: &Path, bytes: &[u8]) {
         .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
 }
 
+/// Where they are built: `kernel` in cargo's target directory, beside `debug` and `release`,
+/// which then share them. `OUT_DIR` is `PROFILE/build/PACKAGE-HASH/out` in it.
+fn place(out: &Path) -> PathBuf {
+    let above = out.ancestors().nth(4).filter(|_| out.ends_with("out"));
+    above.map_or_else(|| out.to_owned(), |target| target.join("kernel"))
+}
+
 /// Builds a program and gives its path. Each has a target directory of its own: their flags
 /// differ, and would push each other's libraries out.
-fn build(program: &Program, root: &Path, out: &Path) -> PathBuf {
-    let target = out.join(program.package);
+fn build(program: &Program, root: &Path, place: &Path) -> PathBuf {
+    let target = place.join(program.package);
     let mut cargo = nested_cargo(root);
     cargo
         .args(["build", "--release", "--manifest-path", "kernel/Cargo.toml"])

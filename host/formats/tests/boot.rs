@@ -63,8 +63,9 @@ fn loaders() -> &'static Built {
 
 fn build(kind: &str) -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("loaders");
     let name = format!("bhojpur-boot-{kind}");
+    // Where the command line's build makes them too.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("kernel").join(&name);
     let status = Command::new(env!("CARGO"))
         .current_dir(root)
         .args(["build", "--release", "--quiet", "--manifest-path", "kernel/Cargo.toml"])
