@@ -114,7 +114,7 @@ fn boot_and_fetch(kernel: &Path, image: &Path, port: u16) -> Result<(String, Dur
 }
 
 /// One request, without a library: what the server says after the headers.
-fn fetch(port: u16) -> Result<String> {
+pub(crate) fn fetch(port: u16) -> Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;

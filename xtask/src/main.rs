@@ -3,6 +3,7 @@
 
 mod bench;
 mod demo;
+mod e2e;
 mod fuzz;
 mod gostd;
 mod guest;
@@ -25,6 +26,7 @@ const COMMANDS: &[Command] = &[
     ("test", "everything that CI runs", ladder::run),
     ("tidy", "check the rules of this repository", tidy::run),
     ("guest", "run the guest tests on Linux and in the unikernel", guest::run),
+    ("e2e", "do with Go programs what a user does, with the built tools", e2e::run),
     ("bench", "measure against a Linux guest under the same QEMU", bench::run),
     ("ratchet", "compare instruction counts with the committed ones", bench::ratchet::run),
     ("soak", "load the web server in the unikernel for minutes", soak::run),

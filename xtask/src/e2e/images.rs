@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `kernel build` and `kernel pack`: reproducible images that boot under SeaBIOS and OVMF.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use super::runs::serve;
+use super::{Lab, Verdict, ends};
+
+/// OVMF as one file; Debian and Ubuntu, Fedora.
+const OVMF: &[&str] = &["/usr/share/ovmf/OVMF.fd", "/usr/share/edk2/ovmf/OVMF.fd"];
+/// Formats that QEMU boots; an appliance is for managers of other makers.
+const FORMATS: &[&str] = &["iso", "raw", "qcow2", "vmdk", "vhd", "vdi"];
+
+pub(super) fn same_bytes(lab: &Lab) -> Result<Verdict> {
+    let mut made = Vec::new();
+    for name in ["../one", "../two"] {
+        let (elf, iso) = (format!("{name}.elf"), format!("{name}.iso"));
+        lab.build(&["-o", &elf])?;
+        lab.succeed(&mut lab.kernel(&["pack", "-q", "-o", &iso, "-k", &elf]))?;
+        made.push((
+            std::fs::read(lab.project().join(elf))?,
+            std::fs::read(lab.project().join(iso))?,
+        ));
+    }
+    ensure!(made[0] == made[1], "two builds differ");
+    Ok(Verdict::Passed)
+}
+
+/// An image whose program ends with 42 and says so.
+fn packed(lab: &Lab, format: &str) -> Result<std::path::PathBuf> {
+    let elf = lab.place.join("status.elf");
+    if !elf.is_file() {
+        lab.build(&["-o", &elf.to_string_lossy(), "--arg", "exit", "--arg", "42"])?;
+    }
+    let image = elf.with_extension(format);
+    if !image.is_file() {
+        lab.succeed(lab.kernel(&["pack", "-q", "-o"]).arg(&image).arg("-k").arg(&elf))?;
+    }
+    Ok(image)
+}
+
+pub(super) fn bios(lab: &Lab) -> Result<Verdict> {
+    for format in FORMATS {
+        let image = packed(lab, format)?;
+        for cpus in ["1", "4"] {
+            let ran = ends(&mut lab.run(&["-c", cpus], &image, &[]), b"", 42)?;
+            let wanted = format!("arguments [\"exit\" \"42\"]\nmode  cpus {cpus}\n");
+            ensure!(ran.text() == wanted, "{format}: the output is {:?}", ran.text());
+        }
+    }
+    Ok(Verdict::Passed)
+}
+
+fn ovmf() -> Option<&'static str> {
+    OVMF.iter().copied().find(|path| Path::new(path).is_file())
+}
+
+pub(super) fn uefi(lab: &Lab) -> Result<Verdict> {
+    let Some(firmware) = ovmf() else {
+        return Ok(Verdict::Skipped("OVMF is not installed (package ovmf)".to_owned()));
+    };
+    let flags = ["--qemu-arg", "-bios", "--qemu-arg", firmware];
+    for format in ["iso", "raw", "qcow2"] {
+        let ran = ends(&mut lab.run(&flags, &packed(lab, format)?, &[]), b"", 42)?;
+        // The firmware speaks on the same line before.
+        let text = ran.text();
+        ensure!(
+            text.ends_with("arguments [\"exit\" \"42\"]\nmode  cpus 1\n"),
+            "{format}: {text:?}"
+        );
+    }
+    Ok(Verdict::Passed)
+}
+
+/// The network of a PC: virtio over PCI.
+pub(super) fn server(lab: &Lab) -> Result<Verdict> {
+    let iso = lab.place.join("web.iso");
+    let mut pack = lab.kernel(&["pack", "-q", "-k", "../web.elf", "-o"]);
+    lab.succeed(pack.arg(&iso))?;
+    serve(lab, &[], &iso, 20)?;
+    serve(lab, &["-c", "4"], &iso, 20)
+}
