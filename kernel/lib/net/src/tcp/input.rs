@@ -378,7 +378,13 @@ impl Tcb {
             if !s.has(RST) {
                 // Keep-alives and window probes come here, and FINs sent again;
                 // what they acknowledge counts still.
-                if s.has(ACK) && s.length() == 0 && self.state.is_synchronized() {
+                // Of those with data or FIN only such as end at or behind what we
+                // acknowledged, as tcp_sequence of Linux has it: in a
+                // simultaneous close the FIN of the peer comes once more, with
+                // the acknowledgement of ours.
+                let recent = self.receive.acked.le(end) && s.seq.le(self.receive.edge);
+                let counts = (s.length() == 0 || recent) && !s.has(SYN);
+                if s.has(ACK) && counts && self.state.is_synchronized() {
                     self.input_ack(context, s);
                     if self.state == State::Closed {
                         return false;

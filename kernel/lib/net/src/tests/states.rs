@@ -4,6 +4,7 @@
 use super::network::{A, B, CLEAN, Faults, Network, connect, listen, read, tcp, v4, write};
 use core::time::Duration;
 use kio::{Errno, Events, Shutdown, Socket};
+use ksync::SpinLock;
 use std::boxed::Box;
 use std::sync::Arc;
 use std::vec::Vec;
@@ -357,4 +358,32 @@ fn a_simultaneous_open_that_nobody_answers_is_given_up_after_close() {
         assert_eq!(network.a.tcp_counts().0, 0);
         one.close();
     }
+}
+
+#[test]
+fn an_old_fin_may_acknowledge_ours() {
+    let network = Network::new(5, CLEAN);
+    let (one, two) = network.pair(80);
+    network.run(SECOND);
+    let log: Arc<SpinLock<Vec<Vec<u8>>>> = Arc::default();
+    let seen = log.clone();
+    *network.link.filter.lock() = Some(Box::new(move |side, frame| {
+        let is_tcp = frame[12..14] == [8, 0];
+        if is_tcp && side == 1 {
+            seen.lock().push(frame.to_vec());
+        }
+        is_tcp
+    }));
+    // Both close at once; then the FIN of B is sent again with another ack.
+    one.close();
+    two.close();
+    network.run(Duration::from_millis(1));
+    let mut fin = log.lock()[0].clone();
+    network.link.inject(0, fin.clone());
+    network.run(Duration::from_millis(1));
+    let ack = u32::from_be_bytes(fin[42..46].try_into().unwrap()) + 1;
+    fin[42..46].copy_from_slice(&ack.to_be_bytes());
+    network.link.inject(0, fin);
+    network.run(Duration::from_millis(1));
+    assert_eq!(network.a.tcp_counts(), (0, 1), "closed but for TIME-WAIT");
 }
