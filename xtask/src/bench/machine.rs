@@ -202,10 +202,10 @@ pub(crate) fn fetch(port: u16, path: &str, limit: Duration) -> Result<String> {
     Ok(body.to_owned())
 }
 
-/// Sum of the file bytes of a kernel's own segments: those linked into the
-/// upper half. The payload's segment has no address there.
+/// Sum of the file bytes of a kernel's own segments: text, read-only data and,
+/// last of them, the writable data. The payload's segment comes behind.
 pub(crate) fn kernel_size(image: &Path) -> Result<u64> {
-    const UPPER_HALF: u64 = 0xffff_8000_0000_0000;
+    const WRITABLE: u64 = 2;
     let bytes = std::fs::read(image)?;
     let field = |at: usize, n: usize| -> Result<u64> {
         let slice = bytes.get(at..at + n).context("the image is cut short")?;
@@ -215,8 +215,12 @@ pub(crate) fn kernel_size(image: &Path) -> Result<u64> {
     let mut total = 0;
     for i in 0..count {
         let header = table + i * 56;
-        if field(header, 4)? == 1 && field(header + 16, 8)? >= UPPER_HALF {
-            total += field(header + 32, 8)?;
+        if field(header, 4)? != 1 {
+            continue;
+        }
+        total += field(header + 32, 8)?;
+        if field(header + 4, 4)? & WRITABLE != 0 {
+            break;
         }
     }
     Ok(total)
