@@ -236,19 +236,14 @@ impl Session {
         let Some(tool) = &self.tool else { return Ok((host.clone(), host)) };
         let guest = survive(&names, |pattern| {
             let mut command = Command::new(tool);
-            command.args([
-                "test",
-                "--accel",
-                "tcg",
-                "-m",
-                &self.memory,
-                "-c",
-                &self.cpus,
-                package,
-                "--",
-            ]);
+            command.args(["test", "--accel", "tcg", "-m", &self.memory, "-c", &self.cpus]);
+            // Tests of os look into a directory that every Unix has.
+            let mut program = self.goroot.join("bin/gofmt").into_os_string();
+            program.push(":/usr/bin/gofmt");
+            command.arg("--include").arg(program).args([package, "--"]);
             command.args(self.tags()).args(["-v", "-short", "-count=1", "-run", pattern]);
-            command.current_dir(self.goroot.join("src")).envs(self.go.environment());
+            let sources = self.goroot.join("src");
+            command.current_dir(&sources).env("PWD", &sources).envs(self.go.environment());
             process::run(&mut command, b"", self.limit)
                 .map(|o| (o.text() + &o.errors(), o.timed_out))
         })?;

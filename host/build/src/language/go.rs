@@ -30,6 +30,8 @@ pub struct Package {
     pub import_path: String,
     /// Its directory on the host.
     pub directory: PathBuf,
+    /// Whether it is of Go's standard library.
+    pub standard: bool,
     /// Whether it has test files at all.
     pub has_tests: bool,
 }
@@ -76,7 +78,8 @@ impl Go {
         flags: &[OsString],
     ) -> Result<Vec<Package>, Error> {
         let toolchain = Toolchain::locate()?;
-        let format = "{{.ImportPath}}\t{{.Dir}}\t{{len .TestGoFiles}}\t{{len .XTestGoFiles}}";
+        let format = "{{.ImportPath}}\t{{.Dir}}\t{{.Standard}}\t\
+            {{len .TestGoFiles}}\t{{len .XTestGoFiles}}";
         let mut command = toolchain.command(directory, toolchain.explicit_cgo());
         command.args(["list", "-f", format]).args(flags).args(patterns);
         let output = toolchain.run(&mut command)?;
@@ -113,8 +116,9 @@ fn parse_package(line: &str) -> Option<Package> {
     let mut parts = line.split('\t');
     let import_path = parts.next()?.to_owned();
     let directory = PathBuf::from(parts.next()?);
+    let standard = parts.next()? == "true";
     let has_tests = parts.any(|count| count != "0");
-    Some(Package { import_path, directory, has_tests })
+    Some(Package { import_path, directory, standard, has_tests })
 }
 
 /// A Go that is installed here.
@@ -302,10 +306,11 @@ mod tests {
 
     #[test]
     fn packages_are_read_with_their_tests() {
-        let package = parse_package("a/b\t/src/a/b\t0\t2").unwrap();
+        let package = parse_package("a/b\t/src/a/b\tfalse\t0\t2").unwrap();
         assert_eq!(package.import_path, "a/b");
-        assert!(package.has_tests);
-        assert!(!parse_package("a\t/a\t0\t0").unwrap().has_tests);
+        assert!(package.has_tests && !package.standard);
+        let package = parse_package("os\t/go/src/os\ttrue\t0\t0").unwrap();
+        assert!(!package.has_tests && package.standard);
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl Runner<'_> {
         for directory in self.directories(package) {
             assembly.include(&directory, &directory.to_string_lossy())?;
         }
-        if self.is_standard(package) {
+        if package.standard {
             self.include_goroot(&mut assembly)?;
         }
         build::include(&mut assembly, &self.test.includes)?;
@@ -133,10 +133,6 @@ impl Runner<'_> {
         bhojpur_monitor::network::configure(config);
         config.args.extend(self.flags.program().iter().map(|flag| flag.as_bytes().to_vec()));
         Ok(assembly)
-    }
-
-    fn is_standard(&self, package: &Package) -> bool {
-        package.directory.starts_with(&self.goroot)
     }
 
     /// The package's own directory, and `testdata` of those above it, which tests reach as `../testdata`.
