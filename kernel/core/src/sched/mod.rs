@@ -176,10 +176,15 @@ fn start_slice() {
 }
 
 /// First thing on a new stack: the task that gave up the CPU may now be taken.
+/// It waits from now on, so the running one's turn has to have an end.
 pub fn after_switch() {
-    let yielded = this_cpu().yielded.lock().take();
+    let cpu = this_cpu();
+    let yielded = cpu.yielded.lock().take();
     if let Some(task) = yielded {
-        this_cpu().queue.push(task);
+        cpu.queue.push(task);
+        if cpu.slice_end.load(Ordering::Relaxed) == u64::MAX {
+            start_slice();
+        }
     }
 }
 
