@@ -69,9 +69,14 @@ impl PosixTimer {
         (state.interval, left)
     }
 
-    /// Expirations that the last signal stands for, beyond one.
+    /// Expirations that the last delivered signal stands for, beyond one.
     pub fn overrun(&self) -> u32 {
         self.overrun.load(Ordering::Relaxed)
+    }
+
+    /// Its signal was delivered and stood for so many more expirations.
+    pub fn delivered(&self, overrun: i32) {
+        self.overrun.store(overrun.unsigned_abs(), Ordering::Relaxed);
     }
 
     /// Starts it anew, or stops it.
@@ -92,19 +97,19 @@ impl PosixTimer {
         });
     }
 
-    fn send(&self) {
+    /// Tells of an expiration, and of those that were missed before it.
+    fn send(&self, missed: i32) {
         let Some(process) = self.process.upgrade() else { return };
-        let overrun = self.overrun() as i32;
         // A queue that is full loses the expiration, as on Linux.
         let _ = match self.notify {
             Notify::None => Ok(()),
             Notify::Kernel(signal) => signal::send_to_process(&process, SigInfo::kernel(signal)),
             Notify::Process { signal, id, value } => {
-                signal::send_to_process(&process, SigInfo::timer(signal, id, overrun, value))
+                signal::send_to_process(&process, SigInfo::timer(signal, id, missed, value))
             }
             Notify::Thread { signal, id, value, tid } => match process.thread(tid) {
                 Some(task) => {
-                    signal::send_to_thread(&task, SigInfo::timer(signal, id, overrun, value))
+                    signal::send_to_thread(&task, SigInfo::timer(signal, id, missed, value))
                 }
                 None => Ok(()),
             },
@@ -118,17 +123,17 @@ impl Wake for PosixTimer {
         let mut state = self.state.lock();
         let Some(due) = state.next.filter(|at| *at <= now) else { return };
         state.armed = None;
+        let mut missed = 0;
         if state.interval.is_zero() {
             state.next = None;
-            self.overrun.store(0, Ordering::Relaxed);
         } else {
             let late = now.saturating_since(due).as_nanos() / state.interval.as_nanos();
-            let missed = u32::try_from(late).unwrap_or(i32::MAX as u32);
-            self.overrun.store(missed, Ordering::Relaxed);
-            let next = due + state.interval.saturating_mul(missed.saturating_add(1));
+            missed = i32::try_from(late).unwrap_or(i32::MAX);
+            let periods = missed.unsigned_abs().saturating_add(1);
+            let next = due + state.interval.saturating_mul(periods);
             self.arm(&mut state, Some(next));
         }
         drop(state);
-        self.send();
+        self.send(missed);
     }
 }

@@ -13,7 +13,7 @@ use khal::{Task, TrapFrame, extended_state, tasks};
 use kio::{Errno, Events, Result, WaitQueue};
 use ksignal::frame::{self, Registers, Request, Trap, Xstate};
 use ksignal::{
-    Delivery, Dispositions, Pending, Restart, SigAction, SigInfo, Signal, SignalSet, SignalStack,
+    Delivery, Dispositions, Origin, Pending, Restart, SigAction, SigInfo, Signal, SignalSet, SignalStack,
 };
 use ksync::SpinLock;
 
@@ -243,7 +243,18 @@ pub fn force(info: SigInfo, trap: Trap) {
 /// Takes a pending signal of `wanted` out: sigtimedwait(2), signalfd(2).
 pub fn take(thread: &Thread, wanted: SignalSet) -> Option<SigInfo> {
     let own = thread.signals.own.lock().pending.take(wanted);
-    own.or_else(|| thread.process.signals.shared.lock().pending.take(wanted))
+    let info = own.or_else(|| thread.process.signals.shared.lock().pending.take(wanted));
+    info.inspect(|info| note_overrun(thread, info))
+}
+
+/// A timer's signal comes off the queue: timer_getoverrun(2) tells of it.
+fn note_overrun(thread: &Thread, info: &SigInfo) {
+    if let Origin::Timer { id, overrun, .. } = info.origin {
+        let timer = thread.process.timers.lock().get(&id).cloned();
+        if let Some(timer) = timer {
+            timer.delivered(overrun);
+        }
+    }
 }
 
 fn next_delivery(thread: &Thread) -> Option<Delivery> {
@@ -271,6 +282,7 @@ pub fn deliver(thread: &Thread, frame: &mut TrapFrame) {
                 if let Some(error) = error.take() {
                     restart(frame, ksignal::resume(error, Some(&action)));
                 }
+                note_overrun(thread, &info);
                 if enter_handler(thread, frame, &info, &action, blocked).is_err() {
                     let fault = SigInfo::kernel(Signal::SIGSEGV);
                     if info.signal == Signal::SIGSEGV {

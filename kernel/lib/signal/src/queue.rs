@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Pending signals of a thread or of a process.
 
-use crate::{SigInfo, Signal, SignalSet, code};
+use crate::{Origin, SigInfo, Signal, SignalSet, code};
 use alloc::collections::VecDeque;
 use kio::{Errno, Result};
 
@@ -10,7 +10,8 @@ use kio::{Errno, Result};
 pub enum Queued {
     /// It is pending now.
     Added,
-    /// A standard signal that was pending already: nothing changed.
+    /// A standard signal that was pending already, or the signal of a timer
+    /// that was, which now stands for one more expiration.
     Coalesced,
 }
 
@@ -49,6 +50,9 @@ impl Pending {
     /// sigqueue(3), and lose their details when they came from kill(2).
     pub fn send(&mut self, info: SigInfo, limit: usize) -> Result<Queued> {
         let signal = info.signal;
+        if self.set.contains(signal) && self.overrun(&info) {
+            return Ok(Queued::Coalesced);
+        }
         if !signal.is_realtime() && self.set.contains(signal) {
             return Ok(Queued::Coalesced);
         }
@@ -62,6 +66,21 @@ impl Pending {
         }
         self.set.insert(signal);
         Ok(Queued::Added)
+    }
+
+    /// Counts an expiration of a timer whose signal is pending still:
+    /// timer_getoverrun(2). True when there is one.
+    fn overrun(&mut self, info: &SigInfo) -> bool {
+        let Origin::Timer { id, overrun: missed, .. } = info.origin else { return false };
+        self.queue.iter_mut().filter(|queued| queued.signal == info.signal).any(|queued| {
+            match &mut queued.origin {
+                Origin::Timer { id: of, overrun, .. } if *of == id => {
+                    *overrun = overrun.saturating_add(missed).saturating_add(1);
+                    true
+                }
+                _ => false,
+            }
+        })
     }
 
     /// Drops all pending signals of `set`.

@@ -36,6 +36,21 @@ fn standard_signals_coalesce_and_realtime_ones_queue() {
 }
 
 #[test]
+fn a_timer_whose_signal_is_pending_overruns() {
+    let signal = Signal::new(40).unwrap();
+    let mut pending = Pending::new();
+    for (id, missed) in [(1, 0), (2, 0), (1, 2), (1, 0)] {
+        pending.send(SigInfo::timer(signal, id, missed, 7), 100).unwrap();
+    }
+    pending.send(SigInfo::kill(signal, 1, 0), 100).unwrap();
+    let all = !SignalSet::EMPTY;
+    assert_eq!(pending.take(all), Some(SigInfo::timer(signal, 1, 4, 7)));
+    assert_eq!(pending.take(all), Some(SigInfo::timer(signal, 2, 0, 7)));
+    assert_eq!(pending.take(all), Some(SigInfo::kill(signal, 1, 0)));
+    assert_eq!(pending.take(all), None);
+}
+
+#[test]
 fn beyond_the_limit_details_are_lost_or_sending_fails() {
     let mut pending = Pending::new();
     let queued = SigInfo { code: code::SI_QUEUE, ..SigInfo::kill(RT, 1, 0) };
