@@ -10,7 +10,8 @@ use crate::user::{self, MAX_COUNT, UserBuffers};
 use crate::wait::{wait_for, wait_for_socket};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use kio::{Errno, Events, FileKind, Result, SliceSource, VecSink};
+use kio::{Errno, Events, File, FileKind, Result, SliceSource, VecSink};
+use kipc::PipeEnd;
 use ksignal::{SigInfo, Signal};
 use kvfs::OpenFlags;
 
@@ -419,7 +420,7 @@ pub(super) fn splice(thread: &Thread, a: &Args) -> Result<u64> {
     let to = thread.process.files.open_file(a.i32(2))?;
     readable(&from)?;
     writable(&to)?;
-    let is_pipe = |o: &OpenFile| o.file().as_any().is::<kipc::PipeEnd>();
+    let is_pipe = |o: &OpenFile| o.file().as_any().is::<PipeEnd>();
     if !is_pipe(&from) && !is_pipe(&to) {
         return Err(Errno::EINVAL);
     }
@@ -434,6 +435,42 @@ pub(super) fn splice(thread: &Thread, a: &Args) -> Result<u64> {
     source.advance(&from, moved)?;
     target.advance(&to, moved)?;
     Ok(moved as u64)
+}
+
+pub(super) fn tee(thread: &Thread, a: &Args) -> Result<u64> {
+    const SPLICE_F_NONBLOCK: u32 = 2;
+    const KNOWN: u32 = 15;
+    if a.u32(3) & !KNOWN != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let from = thread.process.files.open_file(a.i32(0))?;
+    let to = thread.process.files.open_file(a.i32(1))?;
+    readable(&from)?;
+    writable(&to)?;
+    let (source, target) = (from.file().clone(), to.file().clone());
+    let ends = source.as_any().downcast_ref::<PipeEnd>();
+    let ends = ends.zip(target.as_any().downcast_ref::<PipeEnd>());
+    let (source_end, target_end) = ends.ok_or(Errno::EINVAL)?;
+    let nonblocking = a.u32(3) & SPLICE_F_NONBLOCK != 0 || from.nonblocking() || to.nonblocking();
+    let ready = |file: &Arc<dyn File>, wanted: Events| {
+        wait_for(file, wanted, nonblocking, None, || {
+            let now = file.poll().intersects(wanted | Events::ALWAYS);
+            if now { Ok(()) } else { Err(Errno::EAGAIN) }
+        })
+    };
+    loop {
+        match source_end.tee(target_end, a.usize(2).min(MAX_COUNT)) {
+            Err(Errno::EAGAIN) => {
+                ready(&source, Events::READABLE)?;
+                ready(&target, Events::WRITABLE)?;
+            }
+            Err(Errno::EPIPE) => {
+                raise_sigpipe(thread);
+                return Err(Errno::EPIPE);
+            }
+            result => return result.map(|count| count as u64),
+        }
+    }
 }
 
 pub(super) fn sync(thread: &Thread, a: &Args, data_only: bool) -> Result<u64> {

@@ -56,6 +56,7 @@ const fn descriptors(mut table: Table) -> Table {
         __NR_lseek => file::lseek(thread, a);
         __NR_sendfile => file::sendfile(thread, a);
         __NR_splice => file::splice(thread, a);
+        __NR_tee => file::tee(thread, a);
         __NR_copy_file_range => file::copy_file_range(thread, a);
         __NR_fsync => file::sync(thread, a, false);
         __NR_fdatasync => file::sync(thread, a, true);

@@ -172,6 +172,44 @@ impl PipeEnd {
     }
 }
 
+impl PipeEnd {
+    /// tee(2): copies up to `count` bytes to another pipe and keeps them here.
+    pub fn tee(&self, to: &Self, count: usize) -> Result<usize> {
+        if !self.access.reads() || !to.access.writes() {
+            return Err(Errno::EBADF);
+        }
+        if Arc::ptr_eq(&self.pipe, &to.pipe) {
+            return Err(Errno::EINVAL);
+        }
+        if count == 0 {
+            return Ok(0);
+        }
+        // Two pipes are locked in the order of their addresses.
+        let first = Arc::as_ptr(&self.pipe) < Arc::as_ptr(&to.pipe);
+        let (source, mut target) = if first {
+            let source = self.pipe.state.lock();
+            (source, to.pipe.state.lock())
+        } else {
+            let target = to.pipe.state.lock();
+            (self.pipe.state.lock(), target)
+        };
+        if target.readers == 0 {
+            return Err(Errno::EPIPE);
+        }
+        if source.ring.is_empty() {
+            return if source.writers == 0 { Ok(0) } else { Err(Errno::EAGAIN) };
+        }
+        if target.ring.is_full() {
+            return Err(Errno::EAGAIN);
+        }
+        let done = source.ring.copy_to(&mut target.ring, count)?;
+        drop(source);
+        drop(target);
+        to.pipe.notify_readers(Events::READABLE);
+        Ok(done)
+    }
+}
+
 impl File for PipeEnd {
     fn stat(&self) -> Result<Stat> {
         Ok(Stat { inode: self.pipe.inode, ..Stat::anonymous(FileKind::Fifo) })

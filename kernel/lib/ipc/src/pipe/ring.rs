@@ -170,6 +170,30 @@ impl Ring {
         Ok(taken)
     }
 
+    /// Copies up to `count` bytes to another ring and keeps them here: tee(2).
+    pub(super) fn copy_to(&self, other: &mut Self, count: usize) -> Result<usize> {
+        let mut done = 0;
+        for position in 0..self.used() {
+            if done == count || other.is_full() {
+                break;
+            }
+            let slot = &self.slots[self.index(self.tail.wrapping_add(position))];
+            let len = slot.len.min(count - done);
+            let mut page = match other.new_page() {
+                Ok(page) => page,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            };
+            page[..len].copy_from_slice(&slot.page[slot.start..slot.start + len]);
+            let at = other.index(other.head);
+            other.slots[at] = Slot { page, start: 0, len, packet: slot.packet };
+            other.head = other.head.wrapping_add(1);
+            other.bytes += len;
+            done += len;
+        }
+        Ok(done)
+    }
+
     /// Reads as much as there is, one packet at most.
     pub(super) fn read(&mut self, sink: &mut dyn Sink) -> Result<usize> {
         let mut done = 0;

@@ -116,3 +116,26 @@ fn a_torn_packet_is_read_whole_later() {
     assert_eq!(reader.read_at(0, &mut SliceSink::new(&mut out)), Ok(6));
     assert_eq!(&out, b"abcdef");
 }
+
+#[test]
+fn tee_copies_and_keeps() {
+    let (reader, writer) = pipe(false).unwrap();
+    let (other_reader, other_writer) = pipe(false).unwrap();
+    assert_eq!(reader.tee(&other_writer, 5), Err(Errno::EAGAIN));
+    assert_eq!(reader.tee(&writer, 5), Err(Errno::EINVAL));
+    assert_eq!(writer.tee(&other_writer, 5), Err(Errno::EBADF));
+    writer.write_at(0, &mut SliceSource::new(&[b'a'; 5000])).unwrap();
+    writer.write_at(0, &mut SliceSource::new(b"end")).unwrap();
+    assert_eq!(reader.tee(&other_writer, 5002), Ok(5002));
+    let mut out = vec![0; 6000];
+    assert_eq!(other_reader.read_at(0, &mut SliceSink::new(&mut out)), Ok(5002));
+    assert_eq!(&out[4999..5002], b"aen");
+    assert_eq!(reader.read_at(0, &mut SliceSink::new(&mut out)), Ok(5003));
+    // A full target takes what fits, then nothing.
+    writer.write_at(0, &mut SliceSource::new(&vec![1; 65536])).unwrap();
+    other_writer.write_at(0, &mut SliceSource::new(&[2; 4096])).unwrap();
+    assert_eq!(reader.tee(&other_writer, 65536), Ok(65536 - 4096));
+    assert_eq!(reader.tee(&other_writer, 1), Err(Errno::EAGAIN));
+    drop(other_reader);
+    assert_eq!(reader.tee(&other_writer, 1), Err(Errno::EPIPE));
+}
