@@ -20,6 +20,9 @@ pub(crate) struct Binding {
     pub(crate) reuse_address: bool,
     pub(crate) reuse_port: bool,
     pub(crate) listening: bool,
+    /// Holds the port for one outgoing connection, and shares it with others
+    /// to other destinations.
+    pub(crate) connecting: bool,
 }
 
 impl Binding {
@@ -84,6 +87,28 @@ impl PortTable {
         Err(Errno::EADDRINUSE)
     }
 
+    /// Takes a port for an outgoing connection, trying all from `offset` on:
+    /// one that nobody was bound to, and that `take` can have for this
+    /// destination. Returns it with the number of tries.
+    pub(crate) fn connect_any(
+        &mut self,
+        binding: Binding,
+        offset: u32,
+        mut take: impl FnMut(u16) -> bool,
+    ) -> Result<(u16, u32)> {
+        let (first, last) = (*EPHEMERAL.start(), *EPHEMERAL.end());
+        let count = u32::from(last - first) + 1;
+        for i in 0..count {
+            let port = first + ((offset % count + i) % count) as u16;
+            let shared = self.ports.get(&port).is_none_or(|l| l.iter().all(|b| b.connecting));
+            if shared && take(port) {
+                self.ports.entry(port).or_default().push(Binding { connecting: true, ..binding });
+                return Ok((port, i + 1));
+            }
+        }
+        Err(Errno::EADDRNOTAVAIL)
+    }
+
     /// Makes a holder of the port a listener.
     pub(crate) fn listen(&mut self, port: u16, owner: u64, on: bool) -> Result<()> {
         let Some(list) = self.ports.get_mut(&port) else { return Ok(()) };
@@ -135,6 +160,7 @@ mod tests {
             reuse_address: false,
             reuse_port: false,
             listening: false,
+            connecting: false,
         }
     }
 
@@ -165,6 +191,23 @@ mod tests {
         t.listen(81, 1, true).unwrap();
         t.bind(81, port(2)).unwrap();
         t.listen(81, 2, true).unwrap();
+    }
+
+    #[test]
+    fn connections_share_ports_with_each_other_only() {
+        let mut t = PortTable::default();
+        t.bind(40_000, Binding { reuse_address: true, ..binding(1, Ip::LOOPBACK4) }).unwrap();
+        let connect = |t: &mut PortTable, owner, offset| {
+            t.connect_any(binding(owner, Ip::LOOPBACK4), offset, |_| true).unwrap().0
+        };
+        let offset = 40_000 - 32_768;
+        assert_eq!(connect(&mut t, 2, offset), 40_001);
+        assert_eq!(connect(&mut t, 3, offset), 40_001);
+        assert_eq!(t.bind_any(binding(4, Ip::ANY4), offset + 1, |_| true), Ok(40_002));
+        t.release(40_001, 2);
+        assert!(t.bind(40_001, binding(5, Ip::ANY4)).is_err());
+        t.release(40_001, 3);
+        t.bind(40_001, binding(5, Ip::ANY4)).unwrap();
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::ip::{Endpoint, Ip};
 use crate::port::Binding;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 use kio::{Errno, Result};
 
@@ -108,18 +109,14 @@ impl TcpSocket {
             tcb.local = local;
         } else {
             let binding = Binding { reuse_address: true, ..self.binding(tcb, source) };
-            let random = stack.random_u32();
-            // Outgoing connections may share a port when their peers differ:
-            // the table of connections decides, the port table only says
-            // which ports have owners.
-            let port = stack
-                .tcp_ports
-                .lock()
-                .bind_any(binding, random, |port| {
-                    let local = Endpoint::new(source, port);
-                    stack.tcp.insert(&stack.hash, local, to, me.clone(), replaces)
-                })
-                .map_err(|_| Errno::EADDRNOTAVAIL)?;
+            // The table of connections decides whether a tuple is free; the
+            // port table only says which ports have owners.
+            let (offset, counter) = stack.tcp.port_offset(&stack.hash, source, to);
+            let (port, tries) = stack.tcp_ports.lock().connect_any(binding, offset, |port| {
+                let local = Endpoint::new(source, port);
+                stack.tcp.insert(&stack.hash, local, to, me.clone(), replaces)
+            })?;
+            counter.fetch_add(tries, Ordering::Relaxed);
             tcb.local = Endpoint::new(source, port);
             tcb.bound = true;
         }

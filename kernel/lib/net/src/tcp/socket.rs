@@ -96,6 +96,7 @@ impl TcpSocket {
             reuse_address: tcb.options.reuse_address,
             reuse_port: tcb.options.reuse_port,
             listening: false,
+            connecting: false,
         }
     }
 

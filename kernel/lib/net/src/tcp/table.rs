@@ -11,7 +11,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
 use hashbrown::HashTable;
 use kio::Instant;
@@ -22,6 +22,9 @@ const SHARDS: usize = 64;
 pub(super) const TIME_WAIT: Duration = Duration::from_secs(60);
 /// Records that are kept; the oldest go first.
 const TIME_WAIT_LIMIT: usize = 8192;
+
+/// Counters of the port selection: the size of its table in RFC 6056, 3.3.4.
+const PORT_COUNTERS: usize = 256;
 
 /// A connection in TIME-WAIT.
 #[derive(Clone, Debug)]
@@ -82,6 +85,8 @@ pub(crate) struct TcpTable {
     reaper: SpinLock<Reaper>,
     next_id: AtomicU64,
     time_waits: AtomicUsize,
+    /// Where the search for a local port begins, by groups of destinations.
+    port_counters: [AtomicU32; PORT_COUNTERS],
 }
 
 impl TcpTable {
@@ -92,11 +97,26 @@ impl TcpTable {
             reaper: SpinLock::default(),
             next_id: AtomicU64::new(1),
             time_waits: AtomicUsize::new(0),
+            port_counters: [const { AtomicU32::new(0) }; PORT_COUNTERS],
         }
     }
 
     fn shard(&self, hash: u64) -> &SpinLock<HashTable<Entry>> {
         &self.shards[(hash >> 32) as usize % SHARDS]
+    }
+
+    /// Where to look first for a local port to `remote`, and the counter to be
+    /// moved on (RFC 6056, 3.3.4, double-hash port selection): ports that ascend
+    /// for one destination, and say nothing of those for others.
+    pub(super) fn port_offset(
+        &self,
+        key: &HashKey,
+        source: Ip,
+        remote: Endpoint,
+    ) -> (u32, &AtomicU32) {
+        let hash = key.words(&[key.tuple(Endpoint::new(source, 0), remote), 0x706f_7274]);
+        let counter = &self.port_counters[(hash >> 32) as usize % PORT_COUNTERS];
+        ((hash as u32).wrapping_add(counter.load(Ordering::Relaxed)), counter)
     }
 
     pub(super) fn find(&self, key: &HashKey, local: Endpoint, remote: Endpoint) -> Found {

@@ -154,6 +154,7 @@ impl UdpSocket {
             reuse_address: inner.options.reuse_address,
             reuse_port: inner.options.reuse_port,
             listening: false,
+            connecting: false,
         };
         let mut ports = self.stack.udp_ports.lock();
         let port = if at.port != 0 {
