@@ -448,8 +448,15 @@ impl Tcb {
             context.stack.send_tcp_reset(self.local, self.remote, s, 0);
             return false;
         }
-        if self.parent.is_some() && !self.hand_over(context) {
-            return false;
+        if self.parent.is_some() {
+            if s.length() == 0 && self.send.retries < self.tcp.defer_accept {
+                // TCP_DEFER_ACCEPT: the connection comes with its first data.
+                self.deferred = true;
+                return false;
+            }
+            if !self.hand_over(context) {
+                return false;
+            }
         }
         self.send.una = s.ack;
         self.send.base = s.ack;

@@ -21,7 +21,8 @@ pub(super) struct TcpOptions {
     pub(super) keep_count: u32,
     pub(super) syn_retries: u32,
     pub(super) linger2: i32,
-    pub(super) defer_accept: i32,
+    /// Timeouts that pass until a connection without data is handed over.
+    pub(super) defer_accept: u32,
     pub(super) quick_ack: bool,
     pub(super) user_timeout: Option<Duration>,
     pub(super) fast_open: i32,
@@ -59,6 +60,20 @@ impl TcpOptions {
 
 fn between(value: i32, low: i32, high: i32) -> Result<i32> {
     if (low..=high).contains(&value) { Ok(value) } else { Err(Errno::EINVAL) }
+}
+
+/// The first timeout and the longest one, in seconds.
+const TIMEOUTS: (i32, i32) = (1, 120);
+
+/// How many timeouts it takes until `seconds` have passed, as secs_to_retrans
+/// of Linux.
+fn timeouts_in(seconds: i32) -> u32 {
+    (0..255).find(|n| seconds_of(*n) >= seconds).unwrap_or(255)
+}
+
+/// The seconds after so many timeouts.
+fn seconds_of(timeouts: u32) -> i32 {
+    (0..timeouts).map(|n| (TIMEOUTS.0 << n.min(20)).min(TIMEOUTS.1)).sum()
 }
 
 impl Tcb {
@@ -100,7 +115,7 @@ impl Tcb {
             6 => self.tcp.keep_count = between(v, 1, 127)? as u32,
             7 => self.tcp.syn_retries = between(v, 1, 127)? as u32,
             8 => self.tcp.linger2 = v,
-            9 => self.tcp.defer_accept = v.max(0),
+            9 => self.tcp.defer_accept = timeouts_in(v),
             10 => return Ok(()),
             12 => {
                 self.tcp.quick_ack = v != 0;
@@ -134,7 +149,7 @@ impl Tcb {
             6 => t.keep_count as i32,
             7 => t.syn_retries as i32,
             8 => t.linger2,
-            9 => t.defer_accept,
+            9 => seconds_of(t.defer_accept),
             10 => self.receive.limit as i32,
             11 => return Ok(OptionValue::Bytes(self.info(context))),
             12 => t.quick_ack.into(),

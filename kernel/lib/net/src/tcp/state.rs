@@ -215,6 +215,8 @@ pub(crate) struct Tcb {
     /// The listener that this connection came in through, until it is accepted.
     pub(super) parent: Option<Weak<TcpSocket>>,
     pub(super) waiting_for_room: bool,
+    /// The handshake is done, but TCP_DEFER_ACCEPT waits for data.
+    pub(super) deferred: bool,
 }
 
 /// What every operation on a control block needs.
@@ -310,6 +312,7 @@ impl Tcb {
             listener: None,
             parent: None,
             waiting_for_room: false,
+            deferred: false,
         }
     }
 

@@ -79,6 +79,7 @@ impl Tcb {
     fn gives_up(&self, now: Instant) -> bool {
         let limit = match self.state {
             State::SynSent => self.tcp.syn_retries,
+            State::SynReceived if self.deferred => SYN_ACK_RETRIES.max(self.tcp.defer_accept),
             State::SynReceived => SYN_ACK_RETRIES,
             _ if self.orphan => ORPHAN_RETRIES,
             _ => RETRIES,
@@ -87,7 +88,9 @@ impl Tcb {
             .tcp
             .user_timeout
             .is_some_and(|limit| self.send.retry_start.is_some_and(|start| now - start >= limit));
-        self.send.retries >= limit || too_long
+        // The listener that it came in through is closed.
+        let unwanted = self.parent.as_ref().is_some_and(|p| p.strong_count() == 0);
+        self.send.retries >= limit || too_long || unwanted
     }
 
     fn expire_retransmit(&mut self, context: &Context<'_>) {
@@ -108,8 +111,12 @@ impl Tcb {
         if matches!(self.state, State::SynSent | State::SynReceived) {
             // Perhaps the way changed.
             self.path = None;
-            self.send.retransmits_total += 1;
-            self.send_syn(context);
+            // One that only waits for data needs no SYN-ACK until its time is
+            // up; then the answer to that completes it.
+            if !self.deferred || self.send.retries >= self.tcp.defer_accept {
+                self.send.retransmits_total += 1;
+                self.send_syn(context);
+            }
             self.deadlines.retransmit = Some((Wait::Timeout, now + self.send.rtt.timeout()));
             return;
         }

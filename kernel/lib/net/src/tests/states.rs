@@ -387,3 +387,72 @@ fn an_old_fin_may_acknowledge_ours() {
     network.run(Duration::from_millis(1));
     assert_eq!(network.a.tcp_counts(), (0, 1), "closed but for TIME-WAIT");
 }
+
+#[test]
+fn ports_last_for_each_destination() {
+    const RANGE: usize = 28_232;
+    let network = Network::new(1, CLEAN);
+    let (one, two) = network.pair(79);
+    one.close();
+    two.close();
+    network.run(SECOND);
+    *network.link.filter.lock() = Some(Box::new(|_, _| true));
+    let mut sockets = Vec::new();
+    let mut first = Vec::new();
+    for port in [80, 81, 82] {
+        for n in 0..RANGE {
+            let socket = connect(&network.a, B, port);
+            if n < 3 {
+                let kio::SocketAddress::Inet(at) = socket.local_address().unwrap() else {
+                    panic!()
+                };
+                first.push(at.port());
+            }
+            sockets.push(socket);
+        }
+        let socket = tcp(&network.a);
+        assert_eq!(socket.connect(&v4(B, port)), Err(Errno::EADDRNOTAVAIL));
+    }
+    // RFC 6056, 3.3.4: in order for one destination, elsewhere for others.
+    assert!(first[1] == first[0] + 1 || first[0] == 60_999, "{first:?}");
+    assert!(first[0] != first[3] && first[3] != first[6], "{first:?}");
+    for socket in sockets {
+        socket.close();
+    }
+    assert_eq!(network.a.tcp_ports.lock().len(), 0);
+}
+
+/// Only the timers of the stack keep time here: see the counts of tcp(7).
+fn deferring(network: &Network, seconds: i32) -> Arc<dyn Socket> {
+    let listener = listen(&network.b, 80, 4);
+    listener.set_option(6, 9, &seconds.to_ne_bytes()).unwrap();
+    listener
+}
+
+#[test]
+fn deferred_connections_come_with_their_data() {
+    let network = Network::new(6, CLEAN);
+    let listener = deferring(&network, 10);
+    let mut value = [0; 4];
+    assert_eq!(listener.option(6, 9, &mut value), Ok(4));
+    assert_eq!(i32::from_ne_bytes(value), 15, "what the retransmissions make of it, as Linux");
+    let client = connect(&network.a, B, 80);
+    network.run(SECOND * 3);
+    assert!(client.poll().contains(Events::OUT));
+    assert_eq!(listener.accept().err(), Some(Errno::EAGAIN));
+    write(&*client, b"now").unwrap();
+    network.run(Duration::from_millis(100));
+    let (accepted, _) = listener.accept().unwrap();
+    assert_eq!(read(&*accepted, 10).unwrap(), b"now");
+}
+
+#[test]
+fn deferring_ends_with_the_time_given() {
+    let network = Network::new(7, CLEAN);
+    let listener = deferring(&network, 3);
+    let _client = connect(&network.a, B, 80);
+    network.run(Duration::from_millis(2900));
+    assert_eq!(listener.accept().err(), Some(Errno::EAGAIN));
+    network.run(SECOND);
+    assert!(listener.accept().is_ok());
+}
