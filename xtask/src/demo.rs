@@ -46,7 +46,12 @@ fn step(text: &str) {
 
 /// Installs what is not in `PATH`, where there is apt.
 pub(crate) fn install_missing() -> Result<()> {
-    let missing: Vec<&str> = NEEDED
+    install(NEEDED)
+}
+
+/// Installs packages whose program (or file, by its path) is missing.
+pub(crate) fn install(needed: &[(&str, &'static str)]) -> Result<()> {
+    let missing: Vec<&str> = needed
         .iter()
         .filter(|(program, _)| find(program).is_none())
         .map(|(_, package)| *package)
@@ -61,8 +66,11 @@ pub(crate) fn install_missing() -> Result<()> {
         );
     }
     step(&format!("installing {packages}"));
+    let root = rustix::process::geteuid().is_root();
+    if !root && find("sudo").is_none() {
+        bail!("these are missing: {packages}; only root can install them");
+    }
     let apt = |arguments: &[&str]| {
-        let root = rustix::process::geteuid().is_root();
         let mut command = Command::new(if root { "apt-get" } else { "sudo" });
         if !root {
             command.arg("apt-get");
@@ -77,6 +85,9 @@ pub(crate) fn install_missing() -> Result<()> {
 }
 
 fn find(program: &str) -> Option<PathBuf> {
+    if program.starts_with('/') {
+        return Some(PathBuf::from(program)).filter(|file| file.is_file());
+    }
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|directory| directory.join(program))

@@ -96,13 +96,14 @@ pub(crate) fn build_c(compiler: &str, source: &Path, extra: &[&str], output: &Pa
     succeed(&mut command, COMPILE_LIMIT).map(drop)
 }
 
-/// The `kernel` tool: the one named by `--tool`, or built from this tree.
+/// The `kernel` tool: the one named by `--tool`, or built from this tree with `builder`
+/// beside it.
 pub(crate) fn kernel_tool(flags: &Flags) -> Result<PathBuf> {
     if let Some(path) = flags.value("tool") {
         return Ok(std::path::absolute(path)?);
     }
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root()).args(["build", "--quiet", "--release", "--bin", "kernel"]);
+    command.current_dir(root()).args(["build", "--quiet", "--release", "--package", "bhojpur-cli"]);
     succeed(&mut command, COMPILE_LIMIT).context("the kernel tool does not build")?;
     Ok(target().join("release/kernel"))
 }

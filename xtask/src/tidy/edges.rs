@@ -71,6 +71,7 @@ struct Dependency {
 
 /// Checks the edges of all workspaces.
 pub(super) fn check(root: &Path, findings: &mut Findings) -> Result<()> {
+    let map = std::fs::read_to_string(root.join("ARCHITECTURE.md")).context("ARCHITECTURE.md")?;
     for manifest in ["Cargo.toml", "kernel/Cargo.toml", "fuzz/Cargo.toml"] {
         if !root.join(manifest).is_file() {
             continue;
@@ -88,9 +89,24 @@ pub(super) fn check(root: &Path, findings: &mut Findings) -> Result<()> {
             serde_json::from_slice(&output.stdout).context("cargo metadata is no JSON")?;
         for package in &metadata.packages {
             check_package(root, package, findings);
+            let directory = Path::new(&package.manifest_path).parent();
+            let place = directory.and_then(|directory| directory.strip_prefix(root).ok());
+            if place.is_some_and(|place| !is_on_map(&map, &place.to_string_lossy())) {
+                let place = place.unwrap_or(Path::new("")).display();
+                findings.errors.push(format!("{place} is not on the map of ARCHITECTURE.md"));
+            }
         }
     }
     Ok(())
+}
+
+/// Whether the first column of the map names a directory, or all in the one above.
+fn is_on_map(map: &str, directory: &str) -> bool {
+    let rows = map.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    rows.flat_map(|cell| cell.split([' ', '`'])).any(|word| match word.strip_suffix("/*") {
+        Some(parent) => directory.strip_prefix(parent).is_some_and(|rest| rest.starts_with('/')),
+        None => !word.is_empty() && word.trim_end_matches('/') == directory,
+    })
 }
 
 fn check_package(root: &Path, package: &Package, findings: &mut Findings) {
@@ -138,6 +154,18 @@ mod tests {
             assert!(
                 layer.below.iter().all(|below| LAYERS.iter().any(|known| known.name == *below))
             );
+        }
+    }
+
+    #[test]
+    fn the_map_names_directories_or_all_in_one() {
+        let map =
+            "| `abi/` | L0 | x |\n| `kernel/lib/io` (`kio`) | L1 | y |\n| `host/*` | - | z |\n";
+        for known in ["abi", "kernel/lib/io", "host/cli"] {
+            assert!(is_on_map(map, known), "{known}");
+        }
+        for unknown in ["kernel/lib/new", "kernel", "hosts/cli", "x"] {
+            assert!(!is_on_map(map, unknown), "{unknown}");
         }
     }
 
