@@ -13,7 +13,8 @@ use khal::{Task, TrapFrame, extended_state, tasks};
 use kio::{Errno, Events, Result, WaitQueue};
 use ksignal::frame::{self, Registers, Request, Trap, Xstate};
 use ksignal::{
-    Delivery, Dispositions, Origin, Pending, Restart, SigAction, SigInfo, Signal, SignalSet, SignalStack,
+    Delivery, Dispositions, Origin, Pending, Restart, SigAction, SigInfo, Signal, SignalSet,
+    SignalStack,
 };
 use ksync::SpinLock;
 

@@ -22,8 +22,7 @@ impl ConsoleHost for SerialLine {
         use core::sync::atomic::Ordering;
         let Some(signal) = Signal::new(number) else { return };
         let all = process::all().into_iter();
-        let foreground =
-            all.filter(|p| group == 0 || p.group.load(Ordering::Relaxed) == group);
+        let foreground = all.filter(|p| group == 0 || p.group.load(Ordering::Relaxed) == group);
         for process in foreground {
             let _ = signal::send_to_process(&process, SigInfo::kernel(signal));
         }

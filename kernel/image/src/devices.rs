@@ -76,8 +76,7 @@ fn mix_in(source: &dyn EntropySource, random: &Random) {
 /// Keeps the devices for as long as the machine runs.
 pub(crate) fn keep(found: Found, random: &Arc<Random>) {
     static KEEPER: Once<Arc<Keeper>> = Once::new();
-    let keeper =
-        Arc::new_cyclic(|own| Keeper { found, random: random.clone(), own: own.clone() });
+    let keeper = Arc::new_cyclic(|own| Keeper { found, random: random.clone(), own: own.clone() });
     keeper.reseed();
     let _ = KEEPER.set(keeper);
 }

@@ -55,11 +55,10 @@ fn main() -> ! {
     devices::keep(found, &random);
     let stack = network::start(&config, cards, random.clone());
     let console = console::start(&config);
-    let (namespace, memory) =
-        match root::mount(&appended, console, random.clone()) {
-            Ok(mounted) => mounted,
-            Err(error) => fail(NOT_FOUND, format_args!("the root file system: {error}")),
-        };
+    let (namespace, memory) = match root::mount(&appended, console, random.clone()) {
+        Ok(mounted) => mounted,
+        Err(error) => fail(NOT_FOUND, format_args!("the root file system: {error}")),
+    };
     let services = Arc::new(Services {
         namespace,
         provider: Arc::new(provider::ImageProvider::new(stack.clone(), memory)),
@@ -85,10 +84,8 @@ fn run(config: &Config<'_>, services: Arc<Services>) -> kio::Result<()> {
     let owned = |parts: &mut dyn Iterator<Item = &[u8]>| -> Vec<Vec<u8>> {
         parts.map(<[u8]>::to_vec).collect()
     };
-    let program = Program {
-        arguments: owned(&mut config.args()),
-        environment: owned(&mut config.env()),
-    };
+    let program =
+        Program { arguments: owned(&mut config.args()), environment: owned(&mut config.env()) };
     let limits = InitialLimits { nofile: config.limit_nofile(), stack: config.limit_stack() };
     first_process(services, path, program, config.cwd(), limits)
 }

@@ -60,7 +60,8 @@ pub(crate) fn configure(config: &Config<'_>, stack: &Arc<Stack>, services: &Arc<
             for address in config.addresses() {
                 let same_family = |g: &IpAddr| g.is_ipv4() == address.address.is_ipv4();
                 let gateway = config.gateways().find(same_family);
-                if let Err(error) = stack.configure(FIRST_CARD, address.address, address.prefix, gateway)
+                if let Err(error) =
+                    stack.configure(FIRST_CARD, address.address, address.prefix, gateway)
                 {
                     warn!("address {}: {error}", address.address);
                 }
