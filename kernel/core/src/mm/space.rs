@@ -168,6 +168,12 @@ impl AddressSpace {
         changed
     }
 
+    /// Calls `each` for every area, in order.
+    pub fn for_each_area(&self, each: impl FnMut(&Area)) {
+        let areas: Vec<Area> = self.inner.lock().areas.values().cloned().collect();
+        areas.iter().for_each(each);
+    }
+
     /// Zeroes `[start, end)` within one private page: behind the file's part of
     /// a segment.
     pub fn zero_tail(&self, start: u64, end: u64) -> Result<()> {
