@@ -9,6 +9,7 @@ extern crate std;
 
 #[macro_use]
 pub mod log;
+pub mod credentials;
 pub mod exec;
 pub mod exit;
 pub mod files;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Threads: what a task is to Linux programs.
 
+use crate::credentials::Credentials;
 use crate::mm::AddressSpace;
 use crate::process::Process;
 use crate::sched::{self, SchedState};
@@ -34,6 +35,8 @@ pub struct Thread {
     pub robust_list: AtomicU64,
     /// Name.
     pub name: SpinLock<Vec<u8>>,
+    /// Who it is.
+    pub credentials: SpinLock<Credentials>,
     /// Nanoseconds of CPU time up to the last switch.
     cpu_time: AtomicU64,
     /// When it was made.
@@ -73,6 +76,7 @@ impl Thread {
             clear_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
             name: SpinLock::new(Vec::new()),
+            credentials: SpinLock::new(Credentials::default()),
             cpu_time: AtomicU64::new(0),
             started: khal::clock::monotonic(),
             running_since: AtomicU64::new(0),

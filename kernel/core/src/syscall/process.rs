@@ -3,13 +3,15 @@
 
 mod clone;
 mod control;
+mod identity;
 mod ids;
 
 pub(super) use clone::{clone, clone3, execve, fork, vfork, wait4, waitid};
 pub(super) use control::{arch_prctl, prctl, user_stack_pointer};
-pub(super) use ids::{
-    capget, getpgid, getresid, getsid, sched_getparam, sched_priority, set_ids, setpgid, setsid,
+pub(super) use identity::{
+    capget, capset, getgroups, getresid, id, set_ids, setfsgid, setfsuid, setgroups,
 };
+pub(super) use ids::{getpgid, getsid, sched_getparam, sched_priority, setpgid, setsid};
 
 use super::Args;
 use super::time::read_timespec;

@@ -112,13 +112,19 @@ pub(crate) fn status(
     }));
     let (letter, word) = state(t);
     let resident = p.resident_anonymous + p.resident_files + p.resident_shared;
+    let ids = |ids: [u32; 4]| ids.map(|id| format!("\t{id}")).concat();
+    let groups: Vec<String> = t.groups.iter().map(|group| format!("{group}")).collect();
+    let groups = groups.join(" ");
     let mut rest = format!(
         "\nUmask:\t{:04o}\nState:\t{letter} ({word})\nTgid:\t{process}\nNgid:\t0\nPid:\t{id}\n\
-         PPid:\t{}\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t{}\n\
-         Groups:\t \nNStgid:\t{process}\nNSpid:\t{id}\nNSpgid:\t{}\nNSsid:\t{}\nKthread:\t0\n",
+         PPid:\t{}\nTracerPid:\t0\nUid:{}\nGid:{}\nFDSize:\t{}\n\
+         Groups:\t{} \nNStgid:\t{process}\nNSpid:\t{id}\nNSpgid:\t{}\nNSsid:\t{}\nKthread:\t0\n",
         p.umask,
         p.parent,
+        ids(t.user_ids),
+        ids(t.group_ids),
         descriptors.max(64).next_power_of_two(),
+        groups,
         p.group,
         p.session
     );

@@ -213,6 +213,12 @@ pub struct ThreadStatus {
     pub voluntary_switches: u64,
     /// Switches because its time was up.
     pub involuntary_switches: u64,
+    /// User ids: real, effective, saved, of the file system.
+    pub user_ids: [u32; 4],
+    /// Group ids in the same order.
+    pub group_ids: [u32; 4],
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
 }
 
 /// A process's part of stat, statm and status. Sizes are bytes.

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
+use kcore::credentials::Ids;
 use kcore::mm::{AddressSpace, Area, Backing, Protection};
 use kcore::process::Process;
 use kcore::sched;
@@ -22,6 +23,8 @@ pub(super) fn view(process: Arc<Process>) -> Arc<dyn ProcessView> {
 
 fn thread_status(thread: &Thread) -> ThreadStatus {
     let cpus = khal::cpus::count();
+    let credentials = thread.credentials.lock().clone();
+    let ids = |i: Ids| [i.real, i.effective, i.saved, i.filesystem];
     ThreadStatus {
         name: thread.name.lock().clone(),
         state: if thread.sched.is_blocked() { 'S' } else { 'R' },
@@ -31,6 +34,9 @@ fn thread_status(thread: &Thread) -> ThreadStatus {
         blocked: thread.signals.blocked().bits(),
         cpu: thread.sched.last_cpu(),
         allowed_cpus: u64::MAX >> (64 - cpus.clamp(1, 64)),
+        user_ids: ids(credentials.user),
+        group_ids: ids(credentials.group),
+        groups: credentials.groups,
         ..ThreadStatus::default()
     }
 }

@@ -95,6 +95,7 @@ fn spawn(thread: &Thread, frame: &TrapFrame, request: &Request) -> Result<u64> {
     let child = sched::thread_of(&task).ok_or(Errno::EAGAIN)?;
     child.signals.inherit(&thread.signals);
     *child.name.lock() = thread.name.lock().clone();
+    *child.credentials.lock() = thread.credentials.lock().clone();
     if flags & CLONE_CHILD_CLEARTID != 0 {
         child.clear_tid.store(request.child_tid, Ordering::Relaxed);
     }
@@ -171,6 +172,7 @@ pub(in super::super) fn execve(
     thread.process.files.close_marked();
     thread.clear_tid.store(0, Ordering::Relaxed);
     thread.robust_list.store(0, Ordering::Relaxed);
+    thread.credentials.lock().after_exec();
     exec::describe(&thread.process, &loaded, &program);
     let name = path.rsplit(|b| *b == b'/').next().unwrap_or(&path);
     *thread.name.lock() = name[..name.len().min(NAME_SIZE - 1)].to_vec();

@@ -64,9 +64,26 @@ pub(in super::super) fn prctl(thread: &Thread, a: &Args) -> Result<u64> {
         GET_PDEATHSIG => user::write_u32(a.u64(1), 0).map(|()| 0),
         GET_DUMPABLE | CAPBSET_READ => Ok(1),
         GET_TIMERSLACK => Ok(50_000),
-        GET_KEEPCAPS | GET_NO_NEW_PRIVS | GET_THP_DISABLE => Ok(0),
-        SET_PDEATHSIG | SET_DUMPABLE | SET_KEEPCAPS | SET_TIMERSLACK | SET_CHILD_SUBREAPER
-        | SET_NO_NEW_PRIVS | SET_THP_DISABLE => Ok(0),
+        GET_KEEPCAPS => Ok(u64::from(thread.credentials.lock().keep_capabilities)),
+        SET_KEEPCAPS if a.u64(1) > 1 => Err(Errno::EINVAL),
+        SET_KEEPCAPS => {
+            thread.credentials.lock().keep_capabilities = a.u64(1) == 1;
+            Ok(0)
+        }
+        GET_NO_NEW_PRIVS | SET_NO_NEW_PRIVS if [2, 3, 4].iter().any(|i| a.u64(*i) != 0) => {
+            Err(Errno::EINVAL)
+        }
+        GET_NO_NEW_PRIVS if a.u64(1) != 0 => Err(Errno::EINVAL),
+        GET_NO_NEW_PRIVS => Ok(u64::from(thread.credentials.lock().no_new_privileges)),
+        SET_NO_NEW_PRIVS if a.u64(1) != 1 => Err(Errno::EINVAL),
+        SET_NO_NEW_PRIVS => {
+            thread.credentials.lock().no_new_privileges = true;
+            Ok(0)
+        }
+        GET_THP_DISABLE => Ok(0),
+        SET_PDEATHSIG | SET_DUMPABLE | SET_TIMERSLACK | SET_CHILD_SUBREAPER | SET_THP_DISABLE => {
+            Ok(0)
+        }
         _ => Err(Errno::EINVAL),
     }
 }

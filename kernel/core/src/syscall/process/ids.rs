@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! User, group, process group and session ids; there is one user, root.
+//! Process group and session ids, and what is told of priorities.
 
 use super::super::Args;
 use crate::process;
@@ -47,37 +47,6 @@ pub(in super::super) fn setsid(thread: &Thread) -> Result<u64> {
 
 pub(in super::super) fn getsid(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(u64::from(process_of(thread, a.u32(0))?.session.load(Ordering::Relaxed)))
-}
-
-pub(in super::super) fn getresid(a: &Args) -> Result<u64> {
-    (0..3).try_for_each(|i| user::write_u32(a.u64(i), 0)).map(|()| 0)
-}
-
-/// Only root exists: its own id (or "unchanged") is accepted.
-pub(in super::super) fn set_ids(number: u32, a: &Args) -> Result<u64> {
-    let count = match number {
-        nr::__NR_setuid | nr::__NR_setgid => 1,
-        nr::__NR_setreuid | nr::__NR_setregid => 2,
-        nr::__NR_setresuid | nr::__NR_setresgid => 3,
-        _ => 0,
-    };
-    let unchanged = |id: u32| id == 0 || (id == u32::MAX && count > 1);
-    if (0..count).all(|i| unchanged(a.u32(i))) { Ok(0) } else { Err(Errno::EINVAL) }
-}
-
-/// capget(2): root has everything.
-pub(in super::super) fn capget(a: &Args) -> Result<u64> {
-    const VERSION_3: u32 = 0x2008_0522;
-    if user::read_u32(a.u64(0))? != VERSION_3 {
-        user::write_u32(a.u64(0), VERSION_3)?;
-        return if a.u64(1) == 0 { Ok(0) } else { Err(Errno::EINVAL) };
-    }
-    if a.u64(1) != 0 {
-        let words = [u32::MAX, u32::MAX, 0, 0x1ff, 0x1ff, 0];
-        let bytes: alloc::vec::Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-        user::write(a.u64(1), &bytes)?;
-    }
-    Ok(0)
 }
 
 pub(in super::super) fn sched_getparam(a: &Args) -> Result<u64> {
