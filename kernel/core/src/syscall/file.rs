@@ -316,7 +316,8 @@ fn copy(
         from_at += written as u64;
         to_at += written as u64;
         done += written;
-        if written < got {
+        // A stream gives what it has; waiting for more would keep that back.
+        if written < got || !source_file.is_seekable() {
             break;
         }
     }
@@ -383,6 +384,10 @@ pub(super) fn sendfile(thread: &Thread, a: &Args) -> Result<u64> {
     writable(&to)?;
     readable(&from)?;
     if to.flags().contains(OpenFlags::APPEND) {
+        return Err(Errno::EINVAL);
+    }
+    // What comes from a stream would be lost when the target takes less of it.
+    if !from.file().is_seekable() && !to.file().as_any().is::<PipeEnd>() {
         return Err(Errno::EINVAL);
     }
     let position = Position::read(&from, a.u64(2))?;
