@@ -104,7 +104,8 @@ fn summary(
         "{}: {} (kernel {}, program {} {}{libraries}, root image {}) with {} in {}",
         build.output.display(),
         Size(sizes.image),
-        Size(KERNEL.len() as u64),
+        // Without what a debugger wants of it, which stays out of the image.
+        Size(sizes.image.saturating_sub(sizes.root)),
         program.name,
         size(&program.executable),
         Size(sizes.root),

@@ -8,6 +8,7 @@ mod symbols;
 pub mod test;
 pub mod version;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -24,13 +25,17 @@ pub fn execute(kernel: Kernel) -> Result<ExitCode, Failure> {
         Command::Test(arguments) => test::execute(&arguments),
         Command::Version => version::execute().map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Kernel::command(),
-                "kernel",
-                &mut std::io::stdout(),
-            );
-            Ok(ExitCode::SUCCESS)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Kernel::command(), "kernel", &mut script);
+            print(&script).map(|()| ExitCode::SUCCESS)
         }
     }
+}
+
+/// Writes to standard output; a reader that has seen enough is no error.
+fn print(text: &[u8]) -> Result<(), Failure> {
+    std::io::stdout().write_all(text).or_else(|error| match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(Failure::new(format!("cannot write: {error}"))),
+    })
 }

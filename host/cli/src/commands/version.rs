@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `kernel version`.
 
-use std::io::Write;
 use std::process::Command;
 
-use bhojpur_monitor::{Qemu, Size};
+use bhojpur_monitor::Qemu;
 
 use crate::Failure;
 
@@ -13,16 +12,12 @@ pub fn execute() -> Result<(), Failure> {
     let qemu = Qemu::locate().map(|qemu| first_line(Command::new(qemu.path).arg("--version")));
     let go = first_line(Command::new("go").arg("version"));
     let text = format!(
-        "kernel {}\nlibrary OS: x86-64, {}\nqemu: {}\ngo: {}\n",
+        "kernel {}\nlibrary OS: x86-64\nqemu: {}\ngo: {}\n",
         env!("CARGO_PKG_VERSION"),
-        Size(bhojpur_kernel_embedded::KERNEL.len() as u64),
         qemu.ok().flatten().as_deref().unwrap_or("not installed"),
         go.as_deref().unwrap_or("not installed"),
     );
-    std::io::stdout().write_all(text.as_bytes()).or_else(|error| match error.kind() {
-        std::io::ErrorKind::BrokenPipe => Ok(()),
-        _ => Err(Failure::new(format!("cannot write: {error}"))),
-    })
+    super::print(text.as_bytes())
 }
 
 fn first_line(command: &mut Command) -> Option<String> {
