@@ -9,7 +9,7 @@ use abi::control::Exit;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
-use khal::{Task, TrapFrame, extended_state, tasks};
+use khal::{Task, TrapFrame, USER_END, extended_state, tasks};
 use kio::{Errno, Events, Result, WaitQueue};
 use ksignal::frame::{self, Registers, Request, Trap, Xstate};
 use ksignal::{
@@ -395,6 +395,12 @@ fn user_xstate(frame: &TrapFrame) -> Result<Vec<u8>> {
     Ok(area)
 }
 
+/// Going back to an address that is not canonical faults in ring 0; nothing
+/// outside of user space is ever worth going to.
+fn check_instruction_pointer(rip: u64) -> Result<()> {
+    if rip < USER_END { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
 fn enter_handler(
     thread: &Thread,
     frame: &mut TrapFrame,
@@ -417,6 +423,7 @@ fn enter_handler(
         xstate_size: extended_state::state_size(),
     })
     .map_err(|_| Errno::EFAULT)?;
+    check_instruction_pointer(built.entry.rip)?;
     let xstate = user_xstate(frame)?;
     user::write(built.xstate_address, &xstate)?;
     user::write(built.address, &built.bytes)?;
@@ -437,6 +444,7 @@ fn enter_handler(
 pub fn sigreturn(thread: &Thread, frame: &mut TrapFrame) -> Result<()> {
     let bytes = user::read_bytes::<{ frame::FRAME_SIZE }>(frame::frame_address(frame.rsp))?;
     let restored = frame::restore(&bytes, &registers_of(frame));
+    check_instruction_pointer(restored.registers.rip)?;
     load_xstate(frame, restored.xstate_address)?;
     load_registers(frame, &restored.registers);
     let _ = thread.signals.set_stack(&restored.stack, frame.rsp);
