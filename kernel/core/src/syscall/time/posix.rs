@@ -84,9 +84,8 @@ pub(in super::super) fn timer_create(thread: &Thread, a: &Args) -> Result<u64> {
     const SIGEV_NONE: u32 = 1;
     const SIGEV_THREAD_ID: u32 = 4;
     let clock_id = a.i32(0);
-    if !(0..=11).contains(&clock_id) || clock_id == 10 {
-        return Err(Errno::EINVAL);
-    }
+    // Negative numbers are CPU clocks of a process or thread.
+    super::now(thread, clock_id)?;
     let mut timers = thread.process.timers.lock();
     let id = (0..).find(|id| !timers.contains_key(id)).unwrap_or(0);
     if timers.len() >= TIMERS_MAX {
