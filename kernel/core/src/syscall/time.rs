@@ -140,8 +140,12 @@ fn sleep(deadline: Instant, remaining: u64) -> Result<u64> {
     }
 }
 
+/// How much later than asked a sleep may end, so that wake-ups come together:
+/// the default of PR_SET_TIMERSLACK.
+const TIMER_SLACK: Duration = Duration::from_micros(50);
+
 pub(super) fn nanosleep(a: &Args) -> Result<u64> {
-    sleep(clock::monotonic() + read_timespec(a.u64(0))?, a.u64(1))
+    sleep(clock::monotonic() + read_timespec(a.u64(0))? + TIMER_SLACK, a.u64(1))
 }
 
 pub(super) fn clock_nanosleep(a: &Args) -> Result<u64> {

@@ -189,6 +189,12 @@ fn refine(refinement: &mut Refinement) {
     if refinement.armed_count == 0 || refinement.best_span_ns >= GOOD_SPAN_NS {
         return;
     }
+    // Asking the APIC is slow: only when the span is about long enough.
+    let scale = scale();
+    let about = scale.nanos(cpu::rdtsc()) - scale.nanos(refinement.armed_tsc);
+    if about < refinement.best_span_ns * 4 {
+        return;
+    }
     let (tsc, left) = sample();
     let span = u64::from(refinement.armed_count.saturating_sub(left));
     if left == 0 || span < refinement.best_span_ns * 4 {
