@@ -190,8 +190,8 @@ fn refine(refinement: &mut Refinement) {
         return;
     }
     // Asking the APIC is slow: only when the span is about long enough.
-    let scale = scale();
-    let about = scale.nanos(cpu::rdtsc()) - scale.nanos(refinement.armed_tsc);
+    let now_scale = scale();
+    let about = now_scale.nanos(cpu::rdtsc()) - now_scale.nanos(refinement.armed_tsc);
     if about < refinement.best_span_ns * 4 {
         return;
     }
