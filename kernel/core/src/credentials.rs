@@ -54,7 +54,7 @@ impl Ids {
         let old = *self;
         let real_allowed = real == KEEP || real == old.real || real == old.effective;
         let effective_allowed = effective == KEEP || old.holds(effective);
-        if !privileged && !(real_allowed && effective_allowed) {
+        if !(privileged || (real_allowed && effective_allowed)) {
             return Err(Errno::EPERM);
         }
         if real != KEEP {
