@@ -111,7 +111,7 @@ fn boot_and_fetch(kernel: &Path, image: &Path, port: u16) -> Result<(String, Dur
     command.args(["run", "-p", &format!("{port}:{GUEST_PORT}")]).arg(image).stdin(Stdio::null());
     let mut guest = Guarded::spawn(&mut command)?;
     loop {
-        if let Ok(page) = fetch(port) {
+        if let Ok(page) = fetch(port, patience(start)) {
             return Ok((page, start.elapsed()));
         }
         if let Some(status) = guest.0.try_wait()? {
@@ -124,10 +124,16 @@ fn boot_and_fetch(kernel: &Path, image: &Path, port: u16) -> Result<(String, Dur
     }
 }
 
+/// How long a page may take that is asked for while the guest starts. QEMU accepts connections
+/// before the guest does, and those hang for seconds: better a new one soon.
+pub(crate) fn patience(start: Instant) -> Duration {
+    (start.elapsed() / 2).clamp(Duration::from_millis(50), Duration::from_secs(5))
+}
+
 /// One request, without a library: what the server says after the headers.
-pub(crate) fn fetch(port: u16) -> Result<String> {
+pub(crate) fn fetch(port: u16, patience: Duration) -> Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::debugger::Debugger;
 use super::{LIMIT, Lab, Verdict, ends, free_port};
-use crate::demo::fetch;
+use crate::demo::{fetch, patience};
 use crate::lab::process::{self, Guarded};
 
 pub(super) fn status(lab: &Lab) -> Result<Verdict> {
@@ -84,7 +84,8 @@ pub(super) fn serve(lab: &Lab, flags: &[&str], image: &Path, pages: u32) -> Resu
     let start = Instant::now();
     for page in 0..pages {
         loop {
-            match fetch(port) {
+            let patience = if page == 0 { patience(start) } else { Duration::from_secs(20) };
+            match fetch(port, patience) {
                 Ok(body) if body.starts_with("Hello from a unikernel.") => break,
                 Ok(body) => bail!("page {page} says {body:?}"),
                 // Until it listens, connections are refused or end.
