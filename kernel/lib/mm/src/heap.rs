@@ -117,12 +117,16 @@ mod tests {
         let heap = KernelHeap::new();
         for (size, align) in [(1, 1), (24, 8), (100, 64), (2048, 16), (5000, 4096), (70_000, 8)] {
             let layout = Layout::from_size_align(size, align).unwrap();
-            let blocks: Vec<_> = (0..100).map(|_| unsafe { heap.alloc(layout) } as usize).collect();
+            // SAFETY: the layout has a size.
+            let allocate = |_| unsafe { heap.alloc(layout) } as usize;
+            let blocks: Vec<_> = (0..100).map(allocate).collect();
             let mut sorted = blocks.clone();
             sorted.sort_unstable();
             assert!(sorted.iter().all(|b| *b != 0 && b % align == 0));
             assert!(sorted.windows(2).all(|w| w[0] + size <= w[1]));
-            blocks.iter().for_each(|b| unsafe { heap.dealloc(*b as *mut u8, layout) });
+            // SAFETY: each block was allocated above with this layout, and is freed once.
+            let free = |b: &usize| unsafe { heap.dealloc(*b as *mut u8, layout) };
+            blocks.iter().for_each(free);
         }
     }
 
