@@ -149,7 +149,8 @@ fn least(lab: &Lab, image: &Path) -> Result<String> {
 pub(super) fn gdb(lab: &Lab) -> Result<Verdict> {
     let port = free_port()?.to_string();
     let mut command = lab.run(&["--gdb", "--gdb-port", &port], &lab.image(), &["exit", "9"]);
-    let mut guest = Guarded::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()))?;
+    let mut guest =
+        Guarded::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?;
     let mut debugger = Debugger::attach(port.parse()?)?;
     ensure!(guest.0.try_wait()?.is_none(), "it did not wait for the debugger");
     debugger.go_on()?;
