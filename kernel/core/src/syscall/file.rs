@@ -66,6 +66,10 @@ fn read_file(
     nowait: bool,
 ) -> Result<usize> {
     let file = open.file();
+    // Reading nothing from a socket ends at once, as in sock_read_iter.
+    if buffers.is_empty() && file.as_socket().is_some() {
+        return Ok(0);
+    }
     let nonblocking = nowait || open.nonblocking();
     let deadline = open.socket.deadline(false);
     transfer(buffers, true, |buffers, done| {
