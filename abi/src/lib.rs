@@ -13,9 +13,11 @@ extern crate std;
 
 pub mod boot;
 mod bytes;
+pub mod cmdline;
 pub mod config;
 pub mod control;
 pub mod crc32c;
 pub mod elf;
 pub mod erofs;
 pub mod payload;
+pub mod stream;
