@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Volumes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A volume: an ext4 file system that outlives instances.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Volume {
+    /// Its id, also the UUID of its file system.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The provider that has it.
+    pub provider: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// The instance to which it is attached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// Where it is mounted there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_point: Option<String>,
+    /// Whether it is attached read-only.
+    pub read_only: bool,
+    /// Words to find it by.
+    pub labels: BTreeMap<String, String>,
+    /// When it was made.
+    pub created: String,
+}
+
+/// What a new volume wants beside its content.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema, utoipa::IntoParams))]
+#[serde(default, deny_unknown_fields)]
+pub struct VolumeQuery {
+    /// Its name.
+    pub name: String,
+    /// The provider; the daemon's default when empty.
+    pub provider: String,
+    /// Its size; when absent as large as the content needs, with room to spare.
+    pub size_bytes: Option<u64>,
+    /// Labels, as a JSON object of strings.
+    pub labels: String,
+}
+
+/// Attaches a volume to a stopped instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AttachRequest {
+    /// Name or id of the instance.
+    pub instance: String,
+    /// The directory in the guest.
+    pub mount_point: String,
+    /// Whether the guest may only read.
+    #[serde(default)]
+    pub read_only: bool,
+}

@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Instances in Firecracker on this machine.
+#![forbid(unsafe_code)]
