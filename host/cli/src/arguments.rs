@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bhojpur_formats::pack::Format;
-use bhojpur_monitor::{AcceleratorChoice, Forward, Size};
+use bhojpur_monitor::{AcceleratorChoice, Forward, Size, Volume};
 use clap::{Args, Parser, Subcommand};
 
 /// Turns programs into unikernels and runs them.
@@ -102,6 +102,7 @@ pub struct Build {
 Examples:
   kernel run kernel.elf
   kernel run -p 8080:80 -p 5353:53/udp -m 256M -c 4 kernel.elf -- --config /etc/app.toml
+  kernel run -v data.img:/data -v assets.img:/srv:ro kernel.elf
   kernel run --gdb kernel.elf
   kernel run app.iso
 
@@ -112,6 +113,9 @@ pub struct Run {
     /// Lead a port of this machine into the guest
     #[arg(short, long = "port", value_name = "[ADDRESS:]HOST:GUEST[/udp]")]
     pub ports: Vec<Forward>,
+    /// Mount a disk image with an ext4 file system in the guest
+    #[arg(short, long = "volume", value_name = "FILE:/GUEST[:ro]")]
+    pub volumes: Vec<Volume>,
     /// Memory of the guest, for example 256M [default: what the image needs]
     #[arg(short, long, value_name = "SIZE")]
     pub memory: Option<Size>,
@@ -128,7 +132,7 @@ pub struct Run {
     #[arg(long, value_name = "MONITOR", default_value = "qemu", value_parser = ["qemu"])]
     pub monitor: String,
     /// Show QEMU's command line and the kernel's log on standard error
-    #[arg(short, long)]
+    #[arg(long)]
     pub verbose: bool,
     /// Wait for gdb before the first instruction
     #[arg(long)]

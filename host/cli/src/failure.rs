@@ -102,6 +102,12 @@ impl From<bhojpur_monitor::PortError> for Failure {
     }
 }
 
+impl From<bhojpur_monitor::VolumeError> for Failure {
+    fn from(error: bhojpur_monitor::VolumeError) -> Self {
+        Self::of(&error, error.advice()).with_status(status::NOT_STARTED)
+    }
+}
+
 impl From<bhojpur_monitor::SessionError> for Failure {
     fn from(error: bhojpur_monitor::SessionError) -> Self {
         Self::of(&error, None).with_status(status::NOT_STARTED)

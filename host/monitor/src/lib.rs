@@ -15,6 +15,7 @@ mod qemu;
 mod session;
 mod size;
 mod terminal;
+pub mod volume;
 
 pub use accel::{Accelerator, Choice as AcceleratorChoice, ParseError as AcceleratorParseError};
 pub use control::{Event, Listener};
@@ -24,3 +25,4 @@ pub use qemu::{Error as QemuError, Qemu};
 pub use session::{Error as SessionError, Options, Outcome, run};
 pub use size::{ParseError as SizeParseError, Size};
 pub use terminal::terminal_size;
+pub use volume::{Error as VolumeError, Volume};

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::{Accelerator, Forward, Size};
+use crate::{Accelerator, Forward, Size, Volume};
 
 /// What the machine starts from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Machine {
     pub accelerator: Accelerator,
     /// Ports of the host that lead into it.
     pub forwards: Vec<Forward>,
+    /// Disk images that it mounts; nothing but this list is needed for that.
+    pub volumes: Vec<Volume>,
     /// The configuration record that overrides the one in the image.
     pub configuration: Option<PathBuf>,
     /// Wait for a debugger on this TCP port before the first instruction.
@@ -40,6 +42,8 @@ pub struct Machine {
 
 /// The name under which the guest finds the configuration record in fw_cfg.
 const CONFIGURATION_NAME: &str = "opt/org.bhojpur/config";
+/// The names under which it finds the volumes: this and a number from 0 on.
+const VOLUME_NAME: &str = "opt/org.bhojpur/volume";
 
 impl Machine {
     /// The arguments of `qemu-system-x86_64`.
@@ -65,6 +69,7 @@ impl Machine {
         if let Some(path) = &self.configuration {
             line.pair("-fw_cfg", joined(&format!("name={CONFIGURATION_NAME},file="), path));
         }
+        self.volumes(&mut line);
         if let Some(port) = self.gdb {
             line.pair("-gdb", format!("tcp:127.0.0.1:{port}"));
             line.options(&["-S"]);
@@ -134,6 +139,25 @@ impl Machine {
     }
 }
 
+impl Machine {
+    fn volumes(&self, line: &mut CommandLine) {
+        for (index, volume) in self.volumes.iter().enumerate() {
+            let read_only = if volume.read_only { "on" } else { "off" };
+            // The guest's flushes reach the disk of the host; writes in between need not.
+            let prefix = format!(
+                "if=none,id=volume{index},format=raw,cache=writeback,discard=unmap,\
+                 readonly={read_only},file="
+            );
+            line.pair("-drive", joined(&prefix, &volume.path));
+            let (bus, serial) = (self.bus(), volume.serial_at(index));
+            line.pair("-device", format!("virtio-blk-{bus},drive=volume{index},serial={serial}"));
+            let text = volume.for_guest(index);
+            let name = format!("name={VOLUME_NAME}/{index},string=");
+            line.pair("-fw_cfg", joined(&name, Path::new(&text)));
+        }
+    }
+}
+
 /// A growing list of arguments.
 #[derive(Default)]
 struct CommandLine(Vec<OsString>);
@@ -173,6 +197,7 @@ mod tests {
             cpus: 1,
             accelerator: Accelerator::Tcg,
             forwards: vec!["8080:80".parse().unwrap(), "53:53/udp".parse().unwrap()],
+            volumes: vec![],
             configuration: Some("/tmp/a,b".into()),
             gdb: None,
             extra: vec![],
@@ -194,6 +219,19 @@ mod tests {
             "{line}"
         );
         assert!(!line.contains("-smp") && !line.contains("-S"), "{line}");
+    }
+
+    #[test]
+    fn volumes_are_disks_with_names() {
+        let mut machine = machine(Boot::Kernel("k".into()));
+        machine.volumes = vec!["a,b.img:/data:ro".parse().unwrap()];
+        let line = text(&machine);
+        assert!(line.contains("readonly=on,file=a,,b.img"), "{line}");
+        assert!(line.contains("virtio-blk-device,drive=volume0,serial=volume0"), "{line}");
+        assert!(
+            line.contains("name=opt/org.bhojpur/volume/0,string=SERIAL=volume0:/data:ro"),
+            "{line}"
+        );
     }
 
     #[test]

@@ -34,6 +34,7 @@ fn prepare(run: &Run) -> Result<(Qemu, Image, Machine), Failure> {
     for forward in &run.ports {
         forward.check_free()?;
     }
+    bhojpur_monitor::volume::check_all(&run.volumes)?;
     let (accelerator, reason) = run.accel.resolve().map_err(|why| {
         Failure::new(format!("KVM cannot be used: {why}")).advise("leave --accel away, or say tcg")
     })?;
@@ -46,6 +47,7 @@ fn prepare(run: &Run) -> Result<(Qemu, Image, Machine), Failure> {
         cpus: run.cpus,
         accelerator,
         forwards: run.ports.clone(),
+        volumes: run.volumes.clone(),
         configuration: None,
         gdb: run.gdb.then_some(run.gdb_port),
         extra: run.qemu_args.clone(),

@@ -181,6 +181,7 @@ impl Runner<'_> {
             forwards: Vec::new(),
             configuration: None,
             gdb: None,
+            volumes: Vec::new(),
             extra: Vec::<OsString>::new(),
         };
         let capture = Capture::new(self.flags.verbose);

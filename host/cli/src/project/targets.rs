@@ -145,6 +145,7 @@ impl Project<'_> {
 
     fn run(&self, gdb: bool) -> Run {
         Run {
+            volumes: Vec::new(),
             ports: self.file.ports.clone(),
             memory: self.file.memory,
             cpus: self.file.cpus,

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Volumes: disk images with an ext4 file system that the guest mounts.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Longest serial number of a virtio disk, VIRTIO_BLK_ID_BYTES (virtio 1.2, 5.2.6.1).
+pub const SERIAL_MAX: usize = 20;
+
+/// Where the superblock has its magic number: ext4's documentation, "Super Block".
+const MAGIC_AT: u64 = 1024 + 0x38;
+const MAGIC: [u8; 2] = 0xef53_u16.to_le_bytes();
+
+/// A disk image and the directory of the guest that it is mounted on: `FILE:/GUEST[:ro]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// The image: raw, with a file system that fills it.
+    pub path: PathBuf,
+    /// Where it is mounted; absolute.
+    pub target: String,
+    /// Nothing is written to it.
+    pub read_only: bool,
+    /// The disk's serial number, by which the guest finds it among its disks. Unique within a
+    /// machine; letters, digits, `-`, `_` and `.`, [`SERIAL_MAX`] at most. `None`: `volume0`,
+    /// `volume1` and so on, by the place in the list.
+    pub serial: Option<String>,
+}
+
+/// What can be wrong with a volume.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The text does not say which file goes where.
+    #[error("{0:?} is not a volume; write FILE:/GUEST or FILE:/GUEST:ro")]
+    Syntax(String),
+    /// The guest's directory cannot be one.
+    #[error("{0:?} cannot be a volume's directory in the guest")]
+    Target(String),
+    /// The file cannot be opened.
+    #[error("cannot open the volume {}: {}", .0.display(), .1)]
+    Open(PathBuf, io::Error),
+    /// It is not a file.
+    #[error("the volume {} is not a file", .0.display())]
+    NotFile(PathBuf),
+    /// There is something else in it.
+    #[error("the volume {} has no ext4 file system", .0.display())]
+    NotExt4(PathBuf),
+    /// Another machine has it.
+    #[error("the volume {} is in use by another program", .0.display())]
+    InUse(PathBuf),
+    /// The same file, directory or serial number twice.
+    #[error("two volumes have the same {0}: {1}")]
+    Twice(&'static str, String),
+}
+
+impl Error {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::Syntax(_) => Some("for example -v data.img:/data".to_owned()),
+            Self::Target(_) => Some("choose a directory of its own, for example /data".to_owned()),
+            Self::Open(path, error) if error.kind() == io::ErrorKind::NotFound => {
+                Some(format!("make one: truncate -s 1G {0} && mkfs.ext4 -F {0}", path.display()))
+            }
+            Self::Open(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Some("to mount it without writing, put :ro behind".to_owned())
+            }
+            Self::NotExt4(path) => Some(format!(
+                "the image has to be raw, without partitions: mkfs.ext4 -F {}",
+                path.display()
+            )),
+            Self::InUse(_) => {
+                Some("stop the guest that has it; only :ro volumes can be shared".to_owned())
+            }
+            Self::Open(..) | Self::NotFile(_) | Self::Twice(..) => None,
+        }
+    }
+}
+
+impl FromStr for Volume {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let error = || Error::Syntax(text.to_owned());
+        let (rest, read_only) = match text.rsplit_once(':') {
+            Some((rest, "ro")) => (rest, true),
+            Some((rest, "rw")) => (rest, false),
+            _ => (text, false),
+        };
+        // The last colon in front of a slash: paths of this machine may have some.
+        let at = rest.rfind(":/").ok_or_else(error)?;
+        let (path, target) = (&rest[..at], &rest[at + 1..]);
+        if path.is_empty() {
+            return Err(error());
+        }
+        let named = |part: &str| part != "." && part != "..";
+        let kernels = |top: &str| target == top || target.starts_with(&format!("{top}/"));
+        if target.trim_end_matches('/').is_empty()
+            || !target.split('/').all(named)
+            || target.chars().any(char::is_control)
+            || ["/proc", "/sys", "/dev"].into_iter().any(kernels)
+        {
+            return Err(Error::Target(target.to_owned()));
+        }
+        let target = target.trim_end_matches('/').to_owned();
+        Ok(Self { path: path.into(), target, read_only, serial: None })
+    }
+}
+
+impl fmt::Display for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let suffix = if self.read_only { ":ro" } else { "" };
+        write!(f, "{}:{}{suffix}", self.path.display(), self.target)
+    }
+}
+
+impl Volume {
+    /// The serial number of the volume at `index` in a machine's list.
+    #[must_use]
+    pub fn serial_at(&self, index: usize) -> String {
+        self.serial.clone().unwrap_or_else(|| format!("volume{index}"))
+    }
+
+    /// What the guest is told: `SERIAL=x:/GUEST[:ro]`.
+    #[must_use]
+    pub fn for_guest(&self, index: usize) -> String {
+        let suffix = if self.read_only { ":ro" } else { "" };
+        format!("SERIAL={}:{}{suffix}", self.serial_at(index), self.target)
+    }
+
+    /// Finds out whether a machine could start with it: the file is there, holds an ext4 file
+    /// system, and no other machine writes to it.
+    pub fn check(&self) -> Result<(), Error> {
+        let open = |error| Error::Open(self.path.clone(), error);
+        let mut file =
+            OpenOptions::new().read(true).write(!self.read_only).open(&self.path).map_err(open)?;
+        let kind = file.metadata().map_err(open)?.file_type();
+        if kind.is_dir() || kind.is_char_device_or_pipe() {
+            return Err(Error::NotFile(self.path.clone()));
+        }
+        if !is_ext4(&mut file) {
+            return Err(Error::NotExt4(self.path.clone()));
+        }
+        // QEMU keeps shared locks on bytes of an image that it has; a writer shares with nobody.
+        let lock = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        if !self.read_only && rustix::fs::fcntl_lock(&file, lock).is_err() {
+            return Err(Error::InUse(self.path.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// Finds out whether the volumes can be in one machine.
+pub fn check_all(volumes: &[Volume]) -> Result<(), Error> {
+    for (index, volume) in volumes.iter().enumerate() {
+        volume.check()?;
+        for (other_index, other) in volumes.iter().enumerate().take(index) {
+            let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.into());
+            let twice = if volume.target == other.target {
+                Some(("directory", volume.target.clone()))
+            } else if volume.serial_at(index) == other.serial_at(other_index) {
+                Some(("serial number", volume.serial_at(index)))
+            } else if canonical(&volume.path) == canonical(&other.path) {
+                Some(("file", volume.path.display().to_string()))
+            } else {
+                None
+            };
+            if let Some((what, name)) = twice {
+                return Err(Error::Twice(what, name));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_ext4(file: &mut File) -> bool {
+    let mut magic = [0; 2];
+    let read = file.seek(SeekFrom::Start(MAGIC_AT)).and_then(|_| file.read_exact(&mut magic));
+    read.is_ok() && magic == MAGIC
+}
+
+trait Kind {
+    fn is_char_device_or_pipe(&self) -> bool;
+}
+
+impl Kind for std::fs::FileType {
+    fn is_char_device_or_pipe(&self) -> bool {
+        use std::os::unix::fs::FileTypeExt;
+        self.is_char_device() || self.is_fifo() || self.is_socket()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_directories_are_told_apart() {
+        let volume: Volume = "a.img:/data".parse().unwrap();
+        assert_eq!((volume.target.as_str(), volume.read_only), ("/data", false));
+        let volume: Volume = "/x:y/a.img:/srv/db/:ro".parse().unwrap();
+        assert_eq!(volume.path, Path::new("/x:y/a.img"));
+        assert_eq!((volume.target.as_str(), volume.read_only), ("/srv/db", true));
+        assert_eq!(volume.for_guest(1), "SERIAL=volume1:/srv/db:ro");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in ["", "a.img", "a.img:data", ":/data", "a.img:ro"] {
+            assert!(matches!(text.parse::<Volume>(), Err(Error::Syntax(_))), "{text:?}");
+        }
+        for text in ["a:/", "a:/proc", "a:/dev/shm", "a:/x/../y", "a:/:ro"] {
+            assert!(matches!(text.parse::<Volume>(), Err(Error::Target(_))), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn files_are_looked_into() {
+        let path = std::env::temp_dir().join(format!("volume-test-{}", std::process::id()));
+        let volume =
+            Volume { path: path.clone(), target: "/data".into(), read_only: false, serial: None };
+        assert!(matches!(volume.check(), Err(Error::Open(..))));
+        std::fs::write(&path, vec![0; 4096]).unwrap();
+        assert!(matches!(volume.check(), Err(Error::NotExt4(_))));
+        let mut image = vec![0; 4096];
+        image[MAGIC_AT as usize..][..2].copy_from_slice(&MAGIC);
+        std::fs::write(&path, image).unwrap();
+        volume.check().unwrap();
+        let other = Volume { target: "/other".into(), ..volume.clone() };
+        assert!(matches!(check_all(&[volume.clone(), other]), Err(Error::Twice("file", _))));
+        std::fs::remove_file(&path).unwrap();
+    }
+}
