@@ -14,15 +14,17 @@ pub struct Channel;
 
 impl Write for Channel {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        khal::console::write_debug(text.as_bytes());
+        khal::console::write_control(text);
         Ok(())
     }
 }
 
 /// Runs `f` with the channel, one record at a time.
 pub fn with_channel(f: impl FnOnce(&mut Channel) -> fmt::Result) {
-    if khal::console::has_debug_console() {
-        let _ = f(&mut CHANNEL.lock());
+    if khal::console::has_control_channel() {
+        let mut channel = CHANNEL.lock();
+        let _alone = khal::console::reserve_channel();
+        let _ = f(&mut channel);
     }
 }
 
@@ -50,7 +52,7 @@ pub fn stage(name: &str) {
 /// Reports a fault of the program: on the control channel, and on the console
 /// where there is none.
 pub fn fatal(text: fmt::Arguments<'_>) {
-    if khal::console::has_debug_console() {
+    if khal::console::has_control_channel() {
         with_channel(|out| control::fatal(out, text));
     } else {
         let line = alloc::format!("bhojpur: {text}\r\n");

@@ -43,7 +43,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         let _ = control::frame(out, address);
     });
     let _ = control::panic_end(out);
-    if !khal::console::has_debug_console() {
+    if !khal::console::has_control_channel() {
         kcore::log::on_console(format_args!("kernel {info}"));
     }
     khal::machine::power_off(kcore::exit::PANIC_STATUS)

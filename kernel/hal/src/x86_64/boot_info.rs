@@ -6,6 +6,12 @@ use super::boot::{DIRECT_MAP, Protocol};
 const MAX_REGIONS: usize = 64;
 const MAX_COMMAND_LINE: usize = 2048;
 const E820_RAM: u32 = 1;
+/// Where Firecracker has the ACPI root pointer, which its PVH start info does
+/// not name, and how the pointer starts there: signature, checksum, OEM id
+/// (ACPI 6.5, 5.2.5.3).
+const FIRECRACKER_RSDP: u64 = 0xe_0000;
+const RSDP_SIGNATURE: [u8; 8] = *b"RSD PTR ";
+const FIRECRACKER_OEM: [u8; 6] = *b"FIRECK";
 
 /// A copy of what the loader left in memory.
 #[derive(Debug)]
@@ -16,6 +22,7 @@ pub struct BootInfo {
     command_line_len: usize,
     /// Physical address of the ACPI root pointer, if the loader knows it.
     pub rsdp: Option<u64>,
+    firecracker: bool,
 }
 
 /// Reads the loader's data through the boot page tables.
@@ -35,6 +42,7 @@ impl BootInfo {
             command_line: [0; MAX_COMMAND_LINE],
             command_line_len: 0,
             rsdp: None,
+            firecracker: false,
         }
     }
 
@@ -88,6 +96,18 @@ impl BootInfo {
         }
         let count = self.ram_count;
         self.ram[..count].sort_unstable();
+        // SAFETY: below 1 MiB there is memory, or nothing, which reads as ones.
+        let pointer: [u8; 15] = unsafe { peek(FIRECRACKER_RSDP) };
+        if pointer[..8] == RSDP_SIGNATURE && pointer[9..] == FIRECRACKER_OEM {
+            self.firecracker = true;
+            self.rsdp = Some(FIRECRACKER_RSDP);
+        }
+    }
+
+    /// True under Firecracker, which has few of a PC's old devices and logs each
+    /// access to a port where nothing is.
+    pub fn is_firecracker(&self) -> bool {
+        self.firecracker
     }
 
     /// Xen `public/arch-x86/hvm/start_info.h`.

@@ -234,6 +234,21 @@ pub fn map_device(address: PhysAddr, len: usize) -> Option<*mut u8> {
     Some((start + offset) as *mut u8)
 }
 
+/// Maps 2^`order` fresh frames with an unmapped page in front, for ever, and
+/// gives the lowest address.
+pub(super) fn map_stack(order: usize) -> Result<u64, OutOfFrames> {
+    let block = FrameBlock::allocate_for_user(order)?;
+    let bottom = reserve_window((FRAME_SIZE << order) as u64).ok_or(OutOfFrames)?;
+    let flags = Flags::PRESENT | Flags::WRITE | Flags::NO_EXECUTE | Flags::GLOBAL;
+    for page in 0..1u64 << order {
+        let by = page * FRAME_SIZE as u64;
+        let (table, slot) = kernel_entry(bottom + by)?;
+        table.set(slot, Entry::page(block.address() + by, flags));
+    }
+    let _ = block.into_raw();
+    Ok(bottom)
+}
+
 /// Size of a task's kernel stack in bytes.
 pub const STACK_SIZE: usize = 16 << 10;
 static FREE_STACKS: SpinLock<alloc::vec::Vec<u64>> = SpinLock::new(alloc::vec::Vec::new());
@@ -251,16 +266,7 @@ impl KernelStack {
         if let Some(bottom) = FREE_STACKS.lock().pop() {
             return Ok(Self { bottom });
         }
-        let block = FrameBlock::allocate_for_user(2)?;
-        let bottom = reserve_window(STACK_SIZE as u64).ok_or(OutOfFrames)?;
-        let flags = Flags::PRESENT | Flags::WRITE | Flags::NO_EXECUTE | Flags::GLOBAL;
-        for page in 0..(STACK_SIZE / FRAME_SIZE) as u64 {
-            let by = page * FRAME_SIZE as u64;
-            let (table, slot) = kernel_entry(bottom + by)?;
-            table.set(slot, Entry::page(block.address() + by, flags));
-        }
-        let _ = block.into_raw();
-        Ok(Self { bottom })
+        Ok(Self { bottom: map_stack(2)? })
     }
 
     /// Behind the highest byte; aligned to 16.

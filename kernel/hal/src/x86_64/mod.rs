@@ -7,9 +7,11 @@ mod boot;
 mod boot_info;
 mod cpu;
 mod debug;
+mod deep_stack;
 mod entry;
 mod fpu;
 mod interrupt;
+mod kvm_clock;
 mod memory;
 mod paging;
 mod percpu;
@@ -28,6 +30,7 @@ mod vdso;
 pub use boot::Protocol;
 pub use boot_info::BootInfo;
 pub use debug::{backtrace, boot_tsc};
+pub use deep_stack::DeepStack;
 pub use entry::{TrapFrame, VECTOR_SYSCALL};
 pub use fpu::FpuState;
 pub use paging::{Access, Activation, HUGE_SIZE, Mapping, USER_END, UserPageTable};
@@ -63,8 +66,8 @@ pub mod cpus {
 /// Clocks and the wake-up timer of each CPU.
 pub mod clock {
     pub use super::time::{
-        Scale, busy_wait, generation, monotonic, realtime, realtime_offset, scale, set_deadline,
-        set_realtime,
+        Scale, adjust_realtime, busy_wait, generation, monotonic, realtime, realtime_offset, scale,
+        set_deadline, set_realtime,
     };
 }
 
@@ -84,7 +87,8 @@ pub mod user_memory {
 /// Serial port and debug console.
 pub mod console {
     pub use super::serial::{
-        enable_receive_interrupt, has_debug_console, read, write, write_debug, write_unlocked,
+        enable_receive_interrupt, has_control_channel, read, reserve_channel, write, write_control,
+        write_unlocked,
     };
 }
 
@@ -203,6 +207,7 @@ fn start(protocol: Protocol, info: u64) -> ! {
         trap::load();
         serial::set_up();
         (*BOOT_INFO.0.get()).read(protocol, info);
+        serial::choose_channel(boot_info());
         let in_use = [memory::kernel_image(), kernel_payload()];
         if memory::set_up(boot_info(), &in_use).is_err() {
             serial::write(b"bhojpur: not enough memory to start\r\n");

@@ -1,32 +1,70 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The first serial port (16550) and QEMU's debug console.
+//! The first serial port (16550), and the channel for the kernel's own records:
+//! QEMU's debug console, or commands inside the serial stream.
 
+use super::boot_info::BootInfo;
 use super::cpu::{inb, outb};
-use core::sync::atomic::{AtomicBool, Ordering};
-use ksync::SpinLock;
+use abi::stream::Framer;
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use ksync::{SpinGuard, SpinLock};
 
 const COM1: u16 = 0x3f8;
-const DEBUG_CONSOLE: u16 = 0xe9;
+const DEBUG_CONSOLE: u16 = abi::control::PORT;
 const LINE_STATUS: u16 = 5;
 const TRANSMIT_EMPTY: u8 = 0x20;
 const DATA_READY: u8 = 1;
 const FIFO: usize = 16;
 
 static PORT: SpinLock<()> = SpinLock::new(());
-static HAS_DEBUG_CONSOLE: AtomicBool = AtomicBool::new(false);
 static HAS_SERIAL: AtomicBool = AtomicBool::new(false);
+
+/// Where the kernel's own records go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Channel {
+    None = 0,
+    DebugConsole = 1,
+    Serial = 2,
+}
+static CHANNEL: AtomicU8 = AtomicU8::new(Channel::None as u8);
+/// A record in the serial stream was begun and not ended.
+static INSIDE_RECORD: AtomicBool = AtomicBool::new(false);
 
 /// Sets 115200 8N1 with FIFOs.
 pub fn set_up() {
     // SAFETY: the standard ports of a PC's first UART; where there is none,
-    // nobody listens. The debug console answers its own number.
+    // nobody listens.
     unsafe {
         outb(COM1 + 7, 0x5a);
         HAS_SERIAL.store(inb(COM1 + 7) == 0x5a, Ordering::Relaxed);
         for (register, value) in [(1, 0), (3, 0x80), (0, 1), (1, 0), (3, 3), (2, 0xc7), (4, 0x0b)] {
             outb(COM1 + register, value);
         }
-        HAS_DEBUG_CONSOLE.store(inb(DEBUG_CONSOLE) == 0xe9, Ordering::Relaxed);
+    }
+}
+
+/// Chooses the channel for records. The debug console's port is touched only
+/// where that is not reported as an error.
+pub fn choose_channel(boot: &BootInfo) {
+    // SAFETY: reading the debug console has no effect; it answers its own number.
+    let has_debug_console =
+        || !boot.is_firecracker() && unsafe { inb(DEBUG_CONSOLE) } == DEBUG_CONSOLE as u8;
+    let channel = if abi::cmdline::wants_serial_control(boot.command_line()) {
+        Channel::Serial
+    } else if has_debug_console() {
+        Channel::DebugConsole
+    } else {
+        Channel::None
+    };
+    CHANNEL.store(channel as u8, Ordering::Relaxed);
+}
+
+fn channel() -> Channel {
+    match CHANNEL.load(Ordering::Relaxed) {
+        1 => Channel::DebugConsole,
+        2 => Channel::Serial,
+        _ => Channel::None,
     }
 }
 
@@ -70,15 +108,43 @@ pub fn enable_receive_interrupt() {
     unsafe { outb(COM1 + 1, 1) };
 }
 
-/// True when the kernel's own records have a channel of their own.
+/// True when there is QEMU's debug console, and the devices that go with it.
 pub fn has_debug_console() -> bool {
-    HAS_DEBUG_CONSOLE.load(Ordering::Relaxed)
+    channel() == Channel::DebugConsole
 }
 
-/// Writes to the debug console, if there is one.
-pub fn write_debug(bytes: &[u8]) {
-    if has_debug_console() {
-        // SAFETY: the port answered as QEMU's debug console.
-        bytes.iter().for_each(|b| unsafe { outb(DEBUG_CONSOLE, *b) });
+/// True when the kernel's own records have a way out of the machine.
+pub fn has_control_channel() -> bool {
+    channel() != Channel::None
+}
+
+/// Keeps what the program prints out of a record until it is dropped.
+pub fn reserve_channel() -> Option<SpinGuard<'static, ()>> {
+    (channel() == Channel::Serial).then(|| PORT.lock())
+}
+
+/// Writes a part of a record to the control channel, if there is one. A caller
+/// who can wait holds what [`reserve_channel`] gives.
+pub fn write_control(text: &str) {
+    match channel() {
+        Channel::None => {}
+        Channel::DebugConsole => {
+            // SAFETY: the port answered as QEMU's debug console.
+            text.bytes().for_each(|byte| unsafe { outb(DEBUG_CONSOLE, byte) });
+        }
+        Channel::Serial => {
+            let mut framer = Framer::new(Port, INSIDE_RECORD.load(Ordering::Relaxed));
+            let _ = framer.write_str(text);
+            INSIDE_RECORD.store(framer.is_inside(), Ordering::Relaxed);
+        }
+    }
+}
+
+struct Port;
+
+impl Write for Port {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write_unlocked(text.as_bytes());
+        Ok(())
     }
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Clocks: the time-stamp counter scaled to nanoseconds, calibrated against
 //! the local APIC timer of a hypervisor that is known to run it at 1 GHz, or
-//! against the PIT; the date from the CMOS clock; one-shot wake-ups.
+//! against the PIT; the date from the hypervisor or the CMOS clock; one-shot
+//! wake-ups.
 
-use super::{apic, cpu};
+use super::{apic, cpu, kvm_clock};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use kio::Instant;
@@ -106,21 +107,34 @@ pub fn set_up(boot_tsc: u64) {
     let mult = (nanos_shifted / u128::from(tsc_hz.max(1))) as u64;
     TIMER_MULT.store(((u128::from(timer_hz) << SHIFT) / 1_000_000_000) as u64, Ordering::Relaxed);
     publish(Scale { base_tsc: boot_tsc, base_ns: 0, mult });
-    if let Some(date) = cmos_date() {
+    let firecracker = super::boot_info().is_firecracker();
+    let cmos = || if firecracker { None } else { cmos_date() };
+    if let Some(date) = kvm_clock::date().or_else(cmos) {
         set_realtime(date);
     }
 }
 
-fn hypervisor_timer_is_1ghz() -> bool {
-    if cpu::cpuid(1).ecx & (1 << 31) == 0 {
-        return false;
-    }
-    let id = cpu::cpuid(0x4000_0000);
+/// Sets the date as the hypervisor has it now: a machine that was resumed from
+/// a snapshot missed the time between. False when no hypervisor tells.
+pub fn adjust_realtime() -> bool {
+    let date = kvm_clock::date();
+    date.inspect(|date| set_realtime(*date)).is_some()
+}
+
+/// What the hypervisor calls itself (CPUID leaf 0x40000000); zeroes without one.
+pub fn hypervisor_name() -> [u8; 12] {
     let mut name = [0; 12];
-    for (part, register) in name.chunks_exact_mut(4).zip([id.ebx, id.ecx, id.edx]) {
-        part.copy_from_slice(&register.to_le_bytes());
+    if cpu::cpuid(1).ecx & (1 << 31) != 0 {
+        let id = cpu::cpuid(0x4000_0000);
+        for (part, register) in name.chunks_exact_mut(4).zip([id.ebx, id.ecx, id.edx]) {
+            part.copy_from_slice(&register.to_le_bytes());
+        }
     }
-    let known = matches!(&name, b"TCGTCGTCGTCG" | b"KVMKVMKVM\0\0\0");
+    name
+}
+
+fn hypervisor_timer_is_1ghz() -> bool {
+    let known = matches!(&hypervisor_name(), b"TCGTCGTCGTCG" | kvm_clock::SIGNATURE);
     APIC_IS_1GHZ.store(known, Ordering::Relaxed);
     known
 }
