@@ -4,6 +4,7 @@
 use crate::{Inode, MountFlags};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
+use kio::Result;
 
 /// What statfs(2) tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,16 @@ pub trait FileSystem: Send + Sync {
 
     /// statfs(2).
     fn statfs(&self) -> FsStat;
+
+    /// What is mounted, as /proc/mounts shows it: a device, or the type again.
+    fn source(&self) -> &str {
+        self.name()
+    }
+
+    /// sync(2): everything is on the disk when this returns.
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Flags that every mount of it has.
     fn flags(&self) -> MountFlags {
