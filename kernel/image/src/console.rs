@@ -7,7 +7,10 @@ use alloc::vec::Vec;
 use kcore::{process, signal};
 use kdevice::{InterruptHandler, InterruptLine};
 use kfs_pseudo::{Console, ConsoleHost, ConsoleSettings};
+use khal::console::Received;
 use ksignal::{SigInfo, Signal};
+
+use crate::stop;
 
 const SERIAL_IRQ: u32 = 4;
 
@@ -33,9 +36,19 @@ struct Receiver(Arc<Console>);
 
 impl InterruptHandler for Receiver {
     fn handle(&self) {
-        let bytes: Vec<u8> = core::iter::from_fn(khal::console::read).collect();
+        let mut bytes = Vec::new();
+        let mut asked = false;
+        while let Some(received) = khal::console::read() {
+            match received {
+                Received::Byte(byte) => bytes.push(byte),
+                Received::Break => asked = true,
+            }
+        }
         if !bytes.is_empty() {
             self.0.receive(&bytes);
+        }
+        if asked {
+            stop::ask();
         }
     }
 }

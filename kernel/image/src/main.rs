@@ -11,6 +11,7 @@ mod network;
 mod provider;
 mod root;
 mod runtime;
+mod stop;
 mod system_view;
 
 use abi::config::Config;
@@ -55,6 +56,7 @@ fn main() -> ! {
     devices::keep(found, &random);
     let stack = network::start(&config, cards, random.clone());
     let console = console::start(&config);
+    stop::watch_keyboard();
     let (namespace, memory) = match root::mount(&appended, console, random.clone()) {
         Ok(mounted) => mounted,
         Err(error) => fail(NOT_FOUND, format_args!("the root file system: {error}")),
@@ -75,6 +77,7 @@ fn main() -> ! {
         let status = if error == Errno::ENOENT { NOT_FOUND } else { NOT_EXECUTABLE };
         fail(status, format_args!("cannot run {path}: {error}"))
     }
+    stop::program_started();
     sched::start_this_cpu()
 }
 

@@ -11,6 +11,7 @@ mod deep_stack;
 mod entry;
 mod fpu;
 mod interrupt;
+mod keyboard_controller;
 mod kvm_clock;
 mod memory;
 mod paging;
@@ -87,9 +88,14 @@ pub mod user_memory {
 /// Serial port and debug console.
 pub mod console {
     pub use super::serial::{
-        enable_receive_interrupt, has_control_channel, read, reserve_channel, write, write_control,
-        write_unlocked,
+        Received, enable_receive_interrupt, has_control_channel, read, reserve_channel, write,
+        write_control, write_unlocked,
     };
+}
+
+/// The keyboard controller.
+pub mod keyboard {
+    pub use super::keyboard_controller::{is_present, read};
 }
 
 /// Interrupt controllers, power, and the platform for drivers.

@@ -14,10 +14,24 @@ const DEBUG_CONSOLE: u16 = abi::control::PORT;
 const LINE_STATUS: u16 = 5;
 const TRANSMIT_EMPTY: u8 = 0x20;
 const DATA_READY: u8 = 1;
+const BREAK: u8 = 0x10;
+const INTERRUPT_ON_DATA: u8 = 1;
+const INTERRUPT_ON_LINE_STATUS: u8 = 4;
 const FIFO: usize = 16;
 
 static PORT: SpinLock<()> = SpinLock::new(());
 static HAS_SERIAL: AtomicBool = AtomicBool::new(false);
+/// A break that a reading of the line status consumed and [`read`] has not told of.
+static BREAK_SEEN: AtomicBool = AtomicBool::new(false);
+
+/// What comes in over the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A byte.
+    Byte(u8),
+    /// The line was held for longer than a byte takes: the other side asks for attention.
+    Break,
+}
 
 /// Where the kernel's own records go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +98,7 @@ pub fn write_unlocked(bytes: &[u8]) {
         // gone cannot hang the kernel.
         unsafe {
             let mut patience = 1_000_000;
-            while inb(COM1 + LINE_STATUS) & TRANSMIT_EMPTY == 0 && patience > 0 {
+            while line_status() & TRANSMIT_EMPTY == 0 && patience > 0 {
                 core::hint::spin_loop();
                 patience -= 1;
             }
@@ -93,19 +107,39 @@ pub fn write_unlocked(bytes: &[u8]) {
     }
 }
 
-/// Takes a byte that came in, if any.
-pub fn read() -> Option<u8> {
+/// Reads the line status, which forgets a break by that; it is remembered here.
+fn line_status() -> u8 {
+    // SAFETY: as in `set_up`.
+    let status = unsafe { inb(COM1 + LINE_STATUS) };
+    if status & BREAK != 0 {
+        BREAK_SEEN.store(true, Ordering::Relaxed);
+    }
+    status
+}
+
+/// Takes what came in, if anything.
+pub fn read() -> Option<Received> {
     if !HAS_SERIAL.load(Ordering::Relaxed) {
         return None;
     }
+    // A writer on another CPU may be the one who sees the break: it has told when it lets go.
+    let _port = PORT.lock();
+    if line_status() & DATA_READY == 0 {
+        return BREAK_SEEN.swap(false, Ordering::Relaxed).then_some(Received::Break);
+    }
     // SAFETY: as in `set_up`.
-    unsafe { (inb(COM1 + LINE_STATUS) & DATA_READY != 0).then(|| inb(COM1)) }
+    let byte = unsafe { inb(COM1) };
+    // The UART puts a zero where the break was.
+    if byte == 0 && BREAK_SEEN.swap(false, Ordering::Relaxed) {
+        return Some(Received::Break);
+    }
+    Some(Received::Byte(byte))
 }
 
-/// Lets the port interrupt (line 4) when bytes come in.
+/// Lets the port interrupt (line 4) when bytes or a break come in.
 pub fn enable_receive_interrupt() {
     // SAFETY: as in `set_up`.
-    unsafe { outb(COM1 + 1, 1) };
+    unsafe { outb(COM1 + 1, INTERRUPT_ON_DATA | INTERRUPT_ON_LINE_STATUS) };
 }
 
 /// True when there is QEMU's debug console, and the devices that go with it.
