@@ -46,7 +46,7 @@ pub fn sleep_type(block: &[u8], state: u8) -> Option<SleepType> {
 }
 
 /// A constant integer and where the next object starts.
-fn integer(block: &[u8], at: usize) -> Option<(u32, usize)> {
+pub(super) fn integer(block: &[u8], at: usize) -> Option<(u32, usize)> {
     Some(match u8_at(block, at)? {
         ZERO_OP => (0, at + 1),
         ONE_OP => (1, at + 1),
@@ -96,6 +96,9 @@ pub fn virtio_mmio_devices(block: &[u8]) -> Vec<MmioDevice> {
 }
 
 /// Where `needle` occurs.
-fn positions<'a>(haystack: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+pub(super) fn positions<'a>(
+    haystack: &'a [u8],
+    needle: &'a [u8],
+) -> impl Iterator<Item = usize> + 'a {
     haystack.windows(needle.len()).enumerate().filter(move |(_, w)| *w == needle).map(|(at, _)| at)
 }

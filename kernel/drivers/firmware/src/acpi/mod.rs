@@ -4,6 +4,7 @@
 
 mod dsdt;
 mod fadt;
+mod generation;
 mod madt;
 mod mcfg;
 mod spcr;
@@ -12,13 +13,14 @@ mod tests;
 
 pub use dsdt::{MmioDevice, SleepType, sleep_type, virtio_mmio_devices};
 pub use fadt::{Fadt, PowerControl, Register};
+pub use generation::{GENERATION_SIZE, event_lines, generation_address};
 pub use madt::{Cpu, IoApic, Madt, Override};
 pub use mcfg::{McfgRegion, mcfg_regions};
 pub use spcr::{Spcr, Uart};
 
 use crate::bytes::{sums_to_zero, u16_at, u32_at, u64_at};
 use alloc::vec::Vec;
-use kdevice::PhysicalMemory;
+use kdevice::{InterruptLine, PhysicalMemory};
 
 /// Bytes of the header of each table (5.2.6).
 pub(crate) const HEADER: usize = 36;
@@ -122,6 +124,14 @@ impl Tables {
         let blocks = self.definition_blocks(memory);
         let soft_off = blocks.iter().find_map(|block| sleep_type(block, 5));
         Some(PowerControl::new(&fadt, soft_off))
+    }
+
+    /// Where the machine's generation lies, and the interrupts that may tell
+    /// of a new one.
+    pub fn generation(&self, memory: &dyn PhysicalMemory) -> Option<(u64, Vec<InterruptLine>)> {
+        let blocks = self.definition_blocks(memory);
+        let address = blocks.iter().find_map(|block| generation_address(block))?;
+        Some((address, blocks.iter().flat_map(|block| event_lines(block)).collect()))
     }
 
     /// virtio-mmio devices that a definition block declares.
