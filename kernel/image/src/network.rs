@@ -19,7 +19,8 @@ use kvfs::{OpenFlags, Start};
 
 /// How long the program waits for DHCP before it starts without an address.
 const DHCP_PATIENCE: Duration = Duration::from_secs(3);
-const FIRST_CARD: u32 = 2;
+/// Interface of the first card; the loopback is before it.
+pub(crate) const FIRST_CARD: u32 = 2;
 
 struct Entropy(Arc<Random>);
 
@@ -89,11 +90,21 @@ pub(crate) fn configure(config: &Config<'_>, stack: &Arc<Stack>, services: &Arc<
 
 /// Lets the stack work until it has an address; nothing else runs yet.
 fn wait_for_lease(stack: &Stack) {
-    let end = khal::clock::monotonic() + DHCP_PATIENCE;
-    while stack.lease(FIRST_CARD).is_none() {
+    if work_until(DHCP_PATIENCE, || stack.lease(FIRST_CARD).map(drop)).is_none() {
+        warn!("no answer from a DHCP server; the program starts without an address");
+    }
+}
+
+/// Lets devices and timers work until `done` gives something; `None` when
+/// `patience` is over.
+pub(crate) fn work_until<T>(patience: Duration, mut done: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = khal::clock::monotonic() + patience;
+    loop {
+        if let Some(result) = done() {
+            return Some(result);
+        }
         if khal::clock::monotonic() >= end {
-            warn!("no answer from a DHCP server; the program starts without an address");
-            return;
+            return None;
         }
         kcore::timers::run_expired();
         kcore::sched::program_timer();
