@@ -57,6 +57,7 @@ fn ours(option: &str, word: Word<'_>, config: &mut OwnedConfig) -> Result<(), &'
         "hostname" => config.hostname = Some(value.to_owned()),
         "log" => config.log_level = Some(Level::from_name(value).ok_or("no such level")?),
         "mount" => config.mounts.push(mount(value)?),
+        "volume" => config.mounts.push(volume(value)?),
         "option" => config.options.push(value.to_owned()),
         "control" if value == stream::SERIAL => {}
         "control" => return Err("no such channel; known is serial"),
@@ -83,6 +84,12 @@ fn mount(value: &str) -> Result<OwnedMount, &'static str> {
         target: target.as_bytes().to_vec(),
         read_only,
     })
+}
+
+/// `SOURCE:TARGET[:ro]`, ext4.
+fn volume(value: &str) -> Result<OwnedMount, &'static str> {
+    let known = mount(&alloc::format!("ext4:{value}"));
+    known.map_err(|_| "is not SOURCE:TARGET[:ro]")
 }
 
 fn network(word: Word<'_>, config: &mut OwnedConfig) -> Result<(), &'static str> {

@@ -9,6 +9,7 @@ extern crate std;
 
 #[macro_use]
 pub mod log;
+pub mod background;
 pub mod credentials;
 pub mod exec;
 pub mod exit;

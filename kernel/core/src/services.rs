@@ -25,6 +25,16 @@ pub trait Provider: Send + Sync {
         Err(Errno::ENODEV)
     }
 
+    /// The file system on a device, for mount(2); `ENOTBLK` when `source` is none.
+    fn device_file_system(
+        &self,
+        _source: &[u8],
+        _kind: &[u8],
+        _read_only: bool,
+    ) -> Result<Arc<dyn FileSystem>> {
+        Err(Errno::ENOTBLK)
+    }
+
     /// Before the machine goes off: lets what was sent go out, for a moment.
     fn settle(&self);
 }

@@ -51,6 +51,7 @@ fn prepare_user(thread: &Thread, frame: &mut TrapFrame) {
 fn attend(thread: &Thread, frame: &mut TrapFrame) {
     while thread.has_attention() {
         thread.clear_attention();
+        crate::background::run_if_due();
         if !thread.process.is_ending() {
             signal::deliver(thread, frame);
         }

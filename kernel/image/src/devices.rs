@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Firmware tables, devices, the other CPUs.
 
+use crate::disks::Disks;
 use abi::config::FW_CFG_FILE;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -8,7 +9,7 @@ use core::time::Duration;
 use kcore::random::Random;
 use kcore::timers::SystemTime;
 use kcore::{info, sched, warn};
-use kdevice::{EntropySource, SystemMemory};
+use kdevice::{BlockDevice, EntropySource, SystemMemory};
 use kdrv_firmware::FwCfg;
 use kdrv_firmware::acpi::{Madt, Tables};
 use kdrv_pci::{ConfigAccess, PortAccess};
@@ -35,8 +36,7 @@ pub(crate) struct Found {
     pub(crate) networks: Vec<Arc<VirtioNet>>,
     /// Sources of random bytes.
     pub(crate) entropy: Vec<Arc<VirtioRng>>,
-    /// Disks, for volumes; none is mounted yet, but a driver that was started
-    /// stays, because the device knows its memory.
+    /// Disks, in the order of the machine.
     disks: Vec<Arc<VirtioBlock>>,
 }
 
@@ -102,6 +102,20 @@ impl Firmware {
         device.contents(&device.file(FW_CFG_FILE)?, abi::config::MAX_LEN)
     }
 
+    /// What the monitor wants mounted, one item for each volume.
+    pub(crate) fn volumes(&self) -> Vec<Vec<u8>> {
+        /// The name of an item without its number, and the longest text.
+        const NAME: &str = "opt/org.bhojpur/volume";
+        const MAX: usize = 4096;
+        let Some(device) = &self.fw_cfg else { return Vec::new() };
+        let files = device.files();
+        let find = |number| {
+            let name = alloc::format!("{NAME}/{number}");
+            files.iter().find(|file| file.name == name)
+        };
+        (0..).map_while(find).filter_map(|file| device.contents(file, MAX)).collect()
+    }
+
     /// Starts the drivers of all devices.
     pub(crate) fn probe_devices(&self, random: &Random) -> Found {
         let mut found = Found::default();
@@ -159,6 +173,13 @@ impl Firmware {
 }
 
 impl Found {
+    /// The disks by name. A driver that was started stays, because the device
+    /// knows its memory.
+    pub(crate) fn take_disks(&self) -> Arc<Disks> {
+        let as_device = |disk: &Arc<VirtioBlock>| -> Arc<dyn BlockDevice> { disk.clone() };
+        Disks::new(self.disks.iter().map(as_device).collect())
+    }
+
     fn add(&mut self, device: Device, random: &Random) {
         match device {
             Device::Network(card) => self.networks.push(card),

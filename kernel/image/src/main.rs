@@ -7,12 +7,14 @@ extern crate alloc;
 
 mod console;
 mod devices;
+mod disks;
 mod network;
 mod provider;
 mod root;
 mod runtime;
 mod stop;
 mod system_view;
+mod volumes;
 
 use abi::config::Config;
 use abi::control::Exit;
@@ -53,23 +55,29 @@ fn main() -> ! {
     log::stage("devices");
     let random = Arc::new(random);
     let cards = core::mem::take(&mut found.networks);
+    let disks = found.take_disks();
     devices::keep(found, &random);
     let stack = network::start(&config, cards, random.clone());
     let console = console::start(&config);
     stop::watch_keyboard();
-    let (namespace, memory) = match root::mount(&appended, console, random.clone()) {
+    let (namespace, memory) = match root::mount(&appended, console, random.clone(), disks.clone()) {
         Ok(mounted) => mounted,
         Err(error) => fail(NOT_FOUND, format_args!("the root file system: {error}")),
     };
     let services = Arc::new(Services {
         namespace,
-        provider: Arc::new(provider::ImageProvider::new(stack.clone(), memory)),
+        provider: Arc::new(provider::ImageProvider::new(stack.clone(), memory, disks.clone())),
         random,
         hostname: ksync::SpinLock::new(String::from(config.hostname().unwrap_or("bhojpur"))),
         unix: Arc::new(kipc::UnixNames::new()),
     });
-    if let Err(error) = root::mount_views(&services, stack.clone(), appended.root.len()) {
+    if let Err(error) =
+        root::mount_views(&services, stack.clone(), appended.root.len(), disks.clone())
+    {
         fail(NOT_FOUND, format_args!("/proc and /sys: {error}"))
+    }
+    if let Err(reason) = volumes::mount(&config, &firmware, &disks, &services) {
+        fail(NOT_FOUND, format_args!("{reason}"))
     }
     network::configure(&config, &stack, &services);
     if let Err(error) = run(&config, services) {

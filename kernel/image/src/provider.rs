@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the core asks for by trait: files in memory, sockets, the end.
 
+use crate::disks::Disks;
 use alloc::sync::Arc;
 use core::time::Duration;
 use kcore::services::Provider;
@@ -17,11 +18,12 @@ const SETTLE: Duration = Duration::from_millis(500);
 pub(crate) struct ImageProvider {
     stack: Arc<Stack>,
     memory: Arc<Tmpfs>,
+    disks: Arc<Disks>,
 }
 
 impl ImageProvider {
-    pub(crate) fn new(stack: Arc<Stack>, memory: Arc<Tmpfs>) -> Self {
-        Self { stack, memory }
+    pub(crate) fn new(stack: Arc<Stack>, memory: Arc<Tmpfs>, disks: Arc<Disks>) -> Self {
+        Self { stack, memory, disks }
     }
 
     /// True while a peer outside has not got all that was sent to it, or our
@@ -59,7 +61,22 @@ impl Provider for ImageProvider {
         }
     }
 
+    fn device_file_system(
+        &self,
+        source: &[u8],
+        _kind: &[u8],
+        read_only: bool,
+    ) -> Result<Arc<dyn FileSystem>> {
+        let source = core::str::from_utf8(source).map_err(|_| Errno::ENOENT)?;
+        let disk = self.disks.find(source).map_err(|_| Errno::ENOENT)?;
+        disk.mount(read_only).map_err(|error| {
+            kcore::warn!("{source}: {error}");
+            Errno::EINVAL
+        })
+    }
+
     fn settle(&self) {
+        crate::volumes::shut_down();
         let end = khal::clock::monotonic() + SETTLE;
         while self.has_unsent() && khal::clock::monotonic() < end {
             kcore::timers::run_expired();

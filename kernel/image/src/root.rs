@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The tree of files: the root image with memory over it, /dev, /proc, /sys.
 
+use crate::disks::Disks;
 use crate::runtime::Appended;
 use crate::system_view::KernelView;
 use alloc::string::String;
@@ -27,11 +28,17 @@ impl RandomSource for Entropy {
     }
 }
 
-struct Special(Devices);
+struct Special {
+    devices: Devices,
+    disks: Arc<Disks>,
+}
 
 impl SpecialFiles for Special {
     fn open_device(&self, kind: FileKind, device: u64, flags: OpenFlags) -> Result<Arc<dyn File>> {
-        self.0.open(kind, device, flags)
+        match kind {
+            FileKind::BlockDevice => self.disks.open(device),
+            _ => self.devices.open(kind, device, flags),
+        }
     }
 
     fn open_fifo(&self, inode: &Arc<dyn Inode>, flags: OpenFlags) -> Result<Arc<dyn File>> {
@@ -68,7 +75,8 @@ impl SpecialFiles for Special {
     }
 }
 
-fn mount_at(
+/// Mounts at `path`, which is made when it is not there.
+pub(crate) fn mount_at(
     namespace: &Namespace,
     path: &[u8],
     file_system: Arc<dyn FileSystem>,
@@ -88,6 +96,7 @@ pub(crate) fn mount(
     appended: &Appended,
     console: Arc<Console>,
     random: Arc<Random>,
+    disks: Arc<Disks>,
 ) -> Result<(Namespace, Arc<Tmpfs>)> {
     let clock = Arc::new(SystemTime);
     let limits = Limits::of_this_machine();
@@ -101,10 +110,12 @@ pub(crate) fn mount(
         Tmpfs::over(&*lower, clock.clone(), limits)?
     };
     let entropy = Arc::new(Entropy(random));
-    let special = Arc::new(Special(Devices::new(entropy.clone(), console)));
+    let devices = Devices::new(entropy.clone(), console);
+    let special = Arc::new(Special { devices, disks: disks.clone() });
     let namespace = Namespace::new(root, MountFlags::empty(), special);
     let devices = Tmpfs::with_name(clock.clone(), limits, 0o755, "devtmpfs")?;
     populate_dev(&devices.root())?;
+    disks.populate(&devices.root())?;
     let guarded = MountFlags::NOSUID | MountFlags::NODEV;
     mount_at(&namespace, b"/dev", devices, MountFlags::NOSUID)?;
     let shared = Tmpfs::new(clock, limits, 0o1777)?;
@@ -117,9 +128,10 @@ pub(crate) fn mount_views(
     services: &Arc<Services>,
     stack: Arc<Stack>,
     image_size: usize,
+    disks: Arc<Disks>,
 ) -> Result<()> {
     let line = String::from(khal::boot_info().command_line());
-    let view = KernelView::new(services.clone(), Some(stack), line, image_size as u64);
+    let view = KernelView::new(services.clone(), Some(stack), line, image_size as u64, disks);
     let entropy = Arc::new(Entropy(services.random.clone()));
     let guarded = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount_at(&services.namespace, b"/proc", ProcFs::new(view.clone(), entropy), guarded)?;

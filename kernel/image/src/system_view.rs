@@ -6,6 +6,7 @@ mod load;
 mod network;
 mod process;
 
+use crate::disks::Disks;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -28,6 +29,7 @@ pub struct KernelView {
     /// Bytes of the root image, which programs' files are mapped from.
     image_size: u64,
     load: LoadAverage,
+    disks: Arc<Disks>,
 }
 
 impl KernelView {
@@ -37,9 +39,10 @@ impl KernelView {
         network: Option<Arc<knet::Stack>>,
         command_line: String,
         image_size: u64,
+        disks: Arc<Disks>,
     ) -> Arc<Self> {
         let load = LoadAverage::default();
-        Arc::new(Self { services, network, command_line, image_size, load })
+        Arc::new(Self { services, network, command_line, image_size, load, disks })
     }
 }
 
@@ -117,6 +120,10 @@ impl SystemView for KernelView {
 
     fn version(&self) -> String {
         syscall::VERSION.into()
+    }
+
+    fn disks(&self) -> Vec<(u64, u64, String)> {
+        self.disks.table()
     }
 
     fn command_line(&self) -> String {

@@ -4,6 +4,8 @@
 use super::area::Backing;
 use super::space::{AddressSpace, PAGE};
 use crate::process;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::ops::Range;
 use kio::{Errno, File, FileKind, Result, Stat};
 
@@ -75,6 +77,19 @@ fn forget(file: &dyn File, bytes: Range<u64>, with_private: bool) -> Result<()> 
 }
 
 impl AddressSpace {
+    /// The regular files that are mapped shared within `[start, end)`; msync(2).
+    pub fn shared_files(&self, start: u64, end: u64) -> Vec<Arc<dyn File>> {
+        let inner = self.inner.lock();
+        let areas = inner.areas_in(start, end).filter(|area| area.shared);
+        let files = areas.filter_map(|area| match &area.backing {
+            Backing::File { file, .. } => Some(file.clone()),
+            _ => None,
+        });
+        let files: Vec<Arc<dyn File>> = files.collect();
+        drop(inner);
+        files.into_iter().filter(|file| Identity::of(&**file).is_some()).collect()
+    }
+
     fn forget_file(&self, of: Identity, bytes: &Range<u64>, with_private: bool) -> Result<()> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;

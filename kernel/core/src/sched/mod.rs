@@ -116,6 +116,7 @@ fn idle() {
     loop {
         after_switch();
         crate::timers::run_expired();
+        crate::background::run_if_due();
         IDLE.fetch_or(bit, Ordering::SeqCst);
         if let Some(next) = take_work() {
             IDLE.fetch_and(!bit, Ordering::SeqCst);

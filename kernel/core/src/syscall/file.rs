@@ -81,6 +81,14 @@ fn read_file(
     })
 }
 
+/// O_DSYNC and O_SYNC: what was written is on the disk.
+fn durable(open: &OpenFile, count: usize) -> Result<usize> {
+    if count > 0 && open.flags().contains(OpenFlags::DSYNC) && open.file().is_seekable() {
+        open.file().sync(!open.flags().contains(OpenFlags::SYNC_ATTRIBUTES))?;
+    }
+    Ok(count)
+}
+
 fn write_file(
     thread: &Thread,
     open: &OpenFile,
@@ -104,7 +112,7 @@ fn write_file(
             Ok(count) => {
                 total += count;
                 if seekable || nonblocking || count == 0 || buffers.is_empty() {
-                    return Ok(total);
+                    return durable(open, total);
                 }
             }
             Err(Errno::EPIPE) => {
@@ -150,7 +158,7 @@ fn append_file(open: &OpenFile, buffers: &mut UserBuffers) -> Result<usize> {
         Ok(count)
     })?;
     *open.offset() = end;
-    Ok(count)
+    durable(open, count)
 }
 
 fn write_sequential(thread: &Thread, fd: i32, mut buffers: UserBuffers) -> Result<u64> {
@@ -277,13 +285,10 @@ pub(super) fn lseek(thread: &Thread, a: &Args) -> Result<u64> {
         1 => *open.offset() as i64,
         2 => size()?,
         whence @ (SEEK_DATA | SEEK_HOLE) => {
-            let size = size()?;
-            if offset < 0 || offset >= size {
-                return Err(Errno::ENXIO);
-            }
-            let to = if whence == SEEK_DATA { offset } else { size };
-            *open.offset() = to as u64;
-            return Ok(to as u64);
+            let offset = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+            let to = open.file().seek_hole(offset, whence == SEEK_HOLE)?;
+            *open.offset() = to;
+            return Ok(to);
         }
         _ => return Err(Errno::EINVAL),
     };

@@ -139,12 +139,20 @@ pub(super) fn brk(thread: &Thread, a: &Args) -> Result<u64> {
 
 pub(super) fn msync(thread: &Thread, a: &Args) -> Result<u64> {
     const KNOWN: u32 = 7;
+    const MS_SYNC: u32 = 4;
     let (start, flags) = (a.u64(0), a.u32(2));
     if start % 4096 != 0 || flags & !KNOWN != 0 || flags & 5 == 5 {
         return Err(Errno::EINVAL);
     }
     let end = start.checked_add(a.u64(1).next_multiple_of(4096)).ok_or(Errno::ENOMEM)?;
-    thread.space().resident(start, end).map(|_| 0)
+    let space = thread.space();
+    space.resident(start, end)?;
+    if flags & MS_SYNC != 0 {
+        for file in space.shared_files(start, end) {
+            file.sync(true)?;
+        }
+    }
+    Ok(0)
 }
 
 pub(super) fn mincore(thread: &Thread, a: &Args) -> Result<u64> {

@@ -15,7 +15,7 @@ pub(super) use attributes::{
     access, chmod, chown, fchmod, fchown, old_utimes, truncate, umask, utimensat,
 };
 pub(super) use directory::{chdir, chroot, fchdir, getcwd, getdents64};
-pub(super) use mount::{fstatfs, mount, statfs, umount};
+pub(super) use mount::{fstatfs, mount, statfs, sync, syncfs, umount};
 pub(super) use open::{creat, open, openat2};
 pub(super) use stat::{fstat, lstat, stat, statx};
 pub(super) use xattr::xattr;

@@ -60,8 +60,8 @@ const fn descriptors(mut table: Table) -> Table {
         __NR_copy_file_range => file::copy_file_range(thread, a);
         __NR_fsync => file::sync(thread, a, false);
         __NR_fdatasync => file::sync(thread, a, true);
-        __NR_sync => Ok(0);
-        __NR_syncfs => Ok(0);
+        __NR_sync => path::sync(thread);
+        __NR_syncfs => path::syncfs(thread, a);
         __NR_sync_file_range => Ok(0);
         __NR_ftruncate => file::ftruncate(thread, a);
         __NR_fallocate => file::fallocate(thread, a);

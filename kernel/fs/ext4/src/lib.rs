@@ -50,7 +50,7 @@ mod tests;
 
 pub use disk::Disk;
 pub use label::{Label, read_label};
-pub use volume::{Environment, MountError, Options, Volume};
+pub use volume::{Environment, MountError, Mounted, Options, Volume};
 
 /// Bytes of a page of the cache.
 pub(crate) const PAGE: u64 = kmm::FRAME_SIZE as u64;

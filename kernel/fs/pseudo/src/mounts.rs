@@ -47,7 +47,8 @@ pub(crate) fn mounts(namespace: &Namespace, root: &Location) -> Vec<u8> {
     let mut text = Vec::new();
     for mount in namespace.mounts() {
         let fs = mount.file_system();
-        text.extend_from_slice(format!("{} ", fs.name()).as_bytes());
+        escape(fs.source().as_bytes(), &mut text);
+        text.push(b' ');
         escape(&mount_point(namespace, root, &mount), &mut text);
         let rest = format!(" {} {}{} 0 0\n", fs.name(), flags(&mount), fs.options());
         text.extend_from_slice(rest.as_bytes());
@@ -68,7 +69,7 @@ pub(crate) fn mountinfo(namespace: &Namespace, root: &Location) -> Vec<u8> {
         escape(&mount_point(namespace, root, &mount), &mut text);
         let flags = flags(&mount);
         let state = &flags[..2];
-        let rest = format!(" {flags} - {} {} {state}{}\n", fs.name(), fs.name(), fs.options());
+        let rest = format!(" {flags} - {} {} {state}{}\n", fs.name(), fs.source(), fs.options());
         text.extend_from_slice(rest.as_bytes());
     }
     text

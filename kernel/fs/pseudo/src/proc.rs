@@ -144,14 +144,16 @@ fn system_files(shared: &Arc<Shared>) -> Vec<(&'static str, Arc<dyn Inode>)> {
         ("cpuinfo", shared.file(0o444, |v| Ok(cpuinfo(&v.cpus()).into_bytes()))),
         (
             "devices",
-            fixed("Character devices:\n  1 mem\n  4 ttyS\n  5 /dev/tty\n\nBlock devices:\n")
+            fixed(
+                "Character devices:\n  1 mem\n  4 ttyS\n  5 /dev/tty\n\nBlock devices:\n254 virtblk\n"
+            )
         ),
         ("filesystems", fixed(FILE_SYSTEMS)),
         ("interrupts", shared.file(0o444, |v| Ok(interrupts(v).into_bytes()))),
         ("loadavg", shared.file(0o444, |v| Ok(loadavg(v).into_bytes()))),
         ("meminfo", shared.file(0o444, |v| Ok(meminfo(v).into_bytes()))),
         ("modules", fixed("")),
-        ("partitions", fixed("major minor  #blocks  name\n\n")),
+        ("partitions", shared.file(0o444, |v| Ok(partitions(v).into_bytes()))),
         ("stat", shared.file(0o444, |v| Ok(stat(v).into_bytes()))),
         ("swaps", fixed("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")),
         ("uptime", shared.file(0o444, |v| Ok(uptime(v).into_bytes()))),
@@ -160,13 +162,22 @@ fn system_files(shared: &Arc<Shared>) -> Vec<(&'static str, Arc<dyn Inode>)> {
     ]
 }
 
+fn partitions(v: &dyn SystemView) -> String {
+    let mut text = String::from("major minor  #blocks  name\n\n");
+    for (number, bytes, name) in v.disks() {
+        let (major, minor) = (number >> 8 & 0xfff, number & 0xff | number >> 12 & 0xf_ff00);
+        let _ = writeln!(text, "{major:4}  {minor:7} {:10} {name}", bytes / 1024);
+    }
+    text
+}
+
 fn with_newline(mut text: Vec<u8>) -> Vec<u8> {
     text.push(b'\n');
     text
 }
 
 const FILE_SYSTEMS: &str = "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\n\
-                            nodev\tsockfs\nnodev\tpipefs\nnodev\toverlay\n\terofs\n";
+                            nodev\tsockfs\nnodev\tpipefs\nnodev\toverlay\n\terofs\n\text4\n";
 
 fn version(v: &dyn SystemView) -> String {
     format!("Linux version {} {}\n", v.release(), v.version())

@@ -44,6 +44,11 @@ pub trait SystemView: Send + Sync {
     /// The version as uname(2) has it: "#1 SMP".
     fn version(&self) -> String;
 
+    /// Disks: number, size in bytes, name.
+    fn disks(&self) -> Vec<(u64, u64, String)> {
+        Vec::new()
+    }
+
     /// The kernel's command line.
     fn command_line(&self) -> String {
         String::new()

@@ -89,7 +89,18 @@ pub(in crate::syscall) fn mount(thread: &Thread, a: &Args) -> Result<u64> {
         0 => alloc::vec::Vec::new(),
         address => user::read_string(address, NAME_MAX, Errno::EINVAL)?,
     };
-    let file_system = thread.process.services.provider.file_system(&kind, &options)?;
+    let provider = &thread.process.services.provider;
+    let file_system = match &kind[..] {
+        b"ext2" | b"ext3" | b"ext4" => {
+            if a.u64(0) == 0 {
+                return Err(Errno::EINVAL);
+            }
+            let source = user::read_string(a.u64(0), NAME_MAX, Errno::EINVAL)?;
+            let read_only = mount_flags(flags).contains(MountFlags::RDONLY);
+            provider.device_file_system(&source, &kind, read_only)?
+        }
+        _ => provider.file_system(&kind, &options)?,
+    };
     namespace(thread).mount(file_system, &at, mount_flags(flags)).map(|()| 0)
 }
 
@@ -108,5 +119,24 @@ pub(in crate::syscall) fn umount(thread: &Thread, a: &Args) -> Result<u64> {
         // The first call would only mark it.
         return Err(if flags & 3 != 0 { Errno::EINVAL } else { Errno::EAGAIN });
     }
-    namespace(thread).unmount(&at, flags & MNT_DETACH != 0).map(|()| 0)
+    // What is not busy is on the disk when this returns.
+    let file_system = at.mount().file_system().clone();
+    namespace(thread).forget_unused();
+    namespace(thread).unmount(&at, flags & MNT_DETACH != 0)?;
+    drop(at);
+    file_system.sync().map(|()| 0)
+}
+
+/// sync(2); it has no errors.
+pub(in crate::syscall) fn sync(thread: &Thread) -> Result<u64> {
+    for mount in namespace(thread).mounts() {
+        let _ = mount.file_system().sync();
+    }
+    Ok(0)
+}
+
+/// syncfs(2).
+pub(in crate::syscall) fn syncfs(thread: &Thread, a: &Args) -> Result<u64> {
+    let open = thread.process.files.usable(a.i32(0))?;
+    open.location().mount().file_system().sync().map(|()| 0)
 }
