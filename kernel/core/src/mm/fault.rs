@@ -62,10 +62,51 @@ impl AddressSpace {
     /// fetch.
     pub fn fault(&self, address: u64, write: bool, execute: bool) -> Outcome<()> {
         let page = address & !(PAGE - 1);
-        let mut inner = self.inner.lock();
-        let area = match inner.area_at(page) {
+        let mut zeroes = Zeroes::Unmade;
+        loop {
+            let settled = self.inner.lock().settle(page, write, execute, &mut zeroes)?;
+            if settled {
+                return Ok(());
+            }
+            // Zeroing takes long: other threads need the lock meanwhile.
+            zeroes = Zeroes::make();
+        }
+    }
+}
+
+/// A large page of zeroes, made without the lock of the address space.
+enum Zeroes {
+    Unmade,
+    Made(FrameBlock),
+    /// There is none to have.
+    Refused,
+}
+
+impl Zeroes {
+    fn make() -> Self {
+        match FrameBlock::allocate_for_user(HUGE_ORDER) {
+            Ok(mut block) => {
+                block.zero();
+                Self::Made(block)
+            }
+            Err(_) => Self::Refused,
+        }
+    }
+}
+
+impl Inner {
+    /// Brings in a page or says why not; false when that takes a large page of
+    /// `zeroes` that is not made yet.
+    fn settle(
+        &mut self,
+        page: u64,
+        write: bool,
+        execute: bool,
+        zeroes: &mut Zeroes,
+    ) -> Outcome<bool> {
+        let area = match self.area_at(page) {
             Some(area) => area.clone(),
-            None => inner.grow_stack(page)?,
+            None => self.grow_stack(page)?,
         };
         let needed = if write {
             Protection::WRITE
@@ -77,14 +118,12 @@ impl AddressSpace {
         if !area.protection.intersects(needed) {
             return Err(Fault::Denied);
         }
-        match inner.tables.query(page) {
-            Some(mapping) => inner.refault(&area, page, mapping, write),
-            None => inner.bring_in(&area, page, write),
+        match self.tables.query(page) {
+            Some(mapping) => self.refault(&area, page, mapping, write).map(|()| true),
+            None => self.bring_in(&area, page, write, zeroes),
         }
     }
-}
 
-impl Inner {
     /// A touch below a stack extends it, unless something is close below.
     fn grow_stack(&mut self, page: u64) -> Outcome<Area> {
         let above = self.areas.range(page..).next().map(|(_, a)| a.clone());
@@ -133,13 +172,19 @@ impl Inner {
         Ok(self.tables.map(page, copy, area.protection.access())?)
     }
 
-    fn bring_in(&mut self, area: &Area, page: u64, write: bool) -> Outcome<()> {
+    fn bring_in(
+        &mut self,
+        area: &Area,
+        page: u64,
+        write: bool,
+        zeroes: &mut Zeroes,
+    ) -> Outcome<bool> {
         match &area.backing {
-            Backing::Anonymous => self.bring_in_zeroes(area, page, write),
+            Backing::Anonymous => return self.bring_in_zeroes(area, page, write, zeroes),
             Backing::Frames(frames) => {
                 let index = ((page - area.start) / PAGE) as usize;
                 let frame = frames.get(index).ok_or(Fault::BeyondEnd)?.clone();
-                Ok(self.tables.map(page, frame, area.protection.access())?)
+                self.tables.map(page, frame, area.protection.access())?;
             }
             Backing::File { file, offset, .. } => {
                 let index = (offset + page - area.start) / PAGE;
@@ -147,7 +192,8 @@ impl Inner {
                 if write && !area.shared {
                     let copy = Frame::allocate_for_user()?;
                     first.with_bytes(|bytes| copy.write(0, bytes));
-                    return Ok(self.tables.map(page, copy, area.protection.access())?);
+                    self.tables.map(page, copy, area.protection.access())?;
+                    return Ok(true);
                 }
                 let mut access = area.protection.access();
                 if !(write && area.shared) {
@@ -157,34 +203,47 @@ impl Inner {
                 if !write {
                     self.map_around(area, page, access);
                 }
-                Ok(())
             }
         }
+        Ok(true)
     }
 
-    fn bring_in_zeroes(&mut self, area: &Area, page: u64, write: bool) -> Outcome<()> {
+    fn bring_in_zeroes(
+        &mut self,
+        area: &Area,
+        page: u64,
+        write: bool,
+        zeroes: &mut Zeroes,
+    ) -> Outcome<bool> {
         let access = area.protection.access();
-        if !write {
+        let plenty = memory_is_plenty();
+        // A page that is read first is mostly written next, which would cost
+        // another fault and a shootdown. Only without memory do reads share.
+        let own = write || plenty && access.contains(khal::Access::WRITE);
+        if !own {
             let read_only = access - khal::Access::WRITE;
-            return Ok(self.tables.map(page, zero_frame()?, read_only)?);
+            self.tables.map(page, zero_frame()?, read_only)?;
+            return Ok(true);
         }
         let start = page & !(HUGE_SIZE - 1);
         let fits = !area.small_pages
             && !area.grows_down
             && start >= area.start
             && start + HUGE_SIZE <= area.end;
-        if fits
-            && memory_is_plenty()
-            && self.tables.huge_fits(start)
-            && let Ok(mut block) = FrameBlock::allocate_for_user(HUGE_ORDER)
-        {
-            block.zero();
-            if self.tables.map_huge(start, block, access).is_ok() {
-                return Ok(());
+        if fits && plenty && self.tables.huge_fits(start) {
+            match core::mem::replace(zeroes, Zeroes::Refused) {
+                Zeroes::Unmade => return Ok(false),
+                Zeroes::Made(block) => {
+                    if self.tables.map_huge(start, block, access).is_ok() {
+                        return Ok(true);
+                    }
+                }
+                Zeroes::Refused => {}
             }
         }
         let frame = Frame::allocate_zeroed_for_user()?;
-        Ok(self.tables.map(page, frame, access)?)
+        self.tables.map(page, frame, access)?;
+        Ok(true)
     }
 
     /// Maps neighbours of a page that was read from a file, where that costs

@@ -43,8 +43,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 /// CPUs: who runs, sleeping, waking others.
 pub mod cpus {
-    pub use super::cpu::{interrupt_window, wait_for_interrupt};
+    pub use super::cpu::interrupt_window;
     pub use super::percpu::{MAX_CPUS, count};
+    pub use super::shootdown::wait_for_interrupt;
     pub use super::smp::start_others;
 
     /// Number of the CPU that runs this, dense from 0.
@@ -55,7 +56,7 @@ pub mod cpus {
 
     /// Makes every other CPU pass through the kernel: a full barrier on each.
     pub fn synchronise() {
-        super::shootdown::flush_others(u64::MAX);
+        super::shootdown::flush_others(u64::MAX, super::shootdown::Scope::Barrier);
     }
 
     /// Interrupts a CPU, so that it looks at its run queue.
@@ -227,7 +228,7 @@ fn start(protocol: Protocol, info: u64) -> ! {
     apic::set_up(&features);
     percpu::set_first_apic_id(apic::id());
     percpu::announce();
-    ksync::set_relax_hook(shootdown::answer);
+    ksync::set_relax_hook(shootdown::relax);
     time::set_up(BOOT_TSC.load(Ordering::Relaxed));
     // SAFETY: provided by the image crate, with this signature.
     unsafe { kernel_main() }

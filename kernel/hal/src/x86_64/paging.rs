@@ -2,6 +2,7 @@
 //! The page tables of a program: mapping frames, and forgetting them on every
 //! CPU before they are freed.
 
+use super::shootdown::Scope;
 use super::table::{self, ENTRIES, Entry, Flags, Table};
 use super::{cpu, memory, percpu, shootdown};
 use alloc::vec::Vec;
@@ -74,6 +75,9 @@ impl Activation {
     pub fn activate(&self) {
         let this = percpu::current();
         let root = self.root.as_u64();
+        if this.lazy.load(Ordering::Relaxed) {
+            shootdown::leave_lazy();
+        }
         if this.root.load(Ordering::Relaxed) == root {
             return;
         }
@@ -213,7 +217,7 @@ impl UserPageTable {
         }
         table.set(slot, Entry::huge(block.into_raw(), access.flags()));
         if old.is_used() {
-            self.flush(virt, virt + HUGE_SIZE);
+            self.flush_tables();
             // SAFETY: an empty table that no entry refers to any more.
             drop(unsafe { Frame::from_raw(old.address()) });
         }
@@ -396,7 +400,14 @@ impl UserPageTable {
         if this.root.load(Ordering::Relaxed) == self.root.as_u64() {
             shootdown::flush_local(start, end);
         }
-        shootdown::flush_others(self.cpus.load(Ordering::SeqCst));
+        let scope = Scope::Pages(self.root.as_u64());
+        shootdown::flush_others(self.cpus.load(Ordering::SeqCst), scope);
+    }
+
+    /// Makes every CPU forget a table that is about to be freed.
+    fn flush_tables(&self) {
+        cpu::flush_tlb();
+        shootdown::flush_others(self.cpus.load(Ordering::SeqCst), Scope::Tables);
     }
 }
 

@@ -3,6 +3,7 @@
 //! TSS, the running task.
 
 use super::cpu;
+use super::shootdown::Shootdowns;
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
@@ -47,8 +48,12 @@ pub struct PerCpu {
     pub(super) previous: AtomicPtr<()>,
     /// Root of the page tables that are loaded.
     pub(super) root: AtomicU64,
-    /// A TLB shootdown that this CPU has to answer.
-    pub(super) flush_pending: AtomicBool,
+    /// TLB shootdowns that this CPU was asked for and that it has done: see
+    /// `shootdown.rs`.
+    pub(super) shootdowns: Shootdowns,
+    /// Idle: it uses no user memory until it runs a thread again, and looks at
+    /// `shootdowns` before that.
+    pub(super) lazy: AtomicBool,
     /// Cycles are not wasted on interrupting a CPU that is about to look anyway.
     pub(super) online: AtomicBool,
     tables: UnsafeCell<Tables>,
@@ -78,7 +83,8 @@ impl PerCpu {
             current: AtomicPtr::new(core::ptr::null_mut()),
             previous: AtomicPtr::new(core::ptr::null_mut()),
             root: AtomicU64::new(0),
-            flush_pending: AtomicBool::new(false),
+            shootdowns: Shootdowns::new(),
+            lazy: AtomicBool::new(false),
             online: AtomicBool::new(false),
             tables: UnsafeCell::new(Tables {
                 gdt: [

@@ -233,8 +233,7 @@ pub fn switch_to(next: Arc<Task>) {
     }
     // Another CPU may still be saving the task's registers.
     while next.on_cpu.swap(true, Ordering::Acquire) {
-        core::hint::spin_loop();
-        super::shootdown::answer();
+        super::shootdown::relax();
     }
     percpu::set_kernel_stack(next.stack.top());
     // SAFETY: `previous` runs on this CPU and `next` was claimed above.
@@ -294,8 +293,7 @@ pub fn enter_user(frame: &TrapFrame) -> ! {
 /// another CPU may take it.
 pub fn wait_until_saved(task: &Task) {
     while task.on_cpu.load(Ordering::Acquire) && !core::ptr::eq(task, current()) {
-        core::hint::spin_loop();
-        super::shootdown::answer();
+        super::shootdown::relax();
     }
 }
 
