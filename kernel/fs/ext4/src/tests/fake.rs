@@ -26,6 +26,10 @@ pub(crate) struct FakeDisk {
     pub(crate) writes: AtomicU64,
     pub(crate) flushes: AtomicU64,
     pub(crate) fail_writes: AtomicBool,
+    /// The power goes at the write or flush with this number.
+    pub(crate) lose_power_at: AtomicU64,
+    random: SpinLock<Random>,
+    lost: SpinLock<Option<Vec<u8>>>,
     sectors: u64,
 }
 
@@ -39,8 +43,33 @@ impl FakeDisk {
             writes: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
             fail_writes: AtomicBool::new(false),
+            lose_power_at: AtomicU64::new(u64::MAX),
+            random: SpinLock::new(Random(0x9e37_79b9)),
+            lost: SpinLock::new(None),
             sectors,
         })
+    }
+
+    /// What the loss of power left, once it has come.
+    pub(crate) fn lost(&self) -> Option<Vec<u8>> {
+        self.lost.lock().clone()
+    }
+
+    pub(crate) fn has_lost_power(&self) -> bool {
+        self.lost.lock().is_some()
+    }
+
+    /// Power goes at request `at`; what arrives follows from `seed`.
+    pub(crate) fn lose_power(&self, at: u64, seed: u64) {
+        self.lose_power_at.store(at, Ordering::Relaxed);
+        *self.random.lock() = Random(seed | 1);
+    }
+
+    fn count(&self) {
+        if self.lose_power_at.fetch_sub(1, Ordering::Relaxed) == 0 {
+            let image = self.after_power_loss(&mut self.random.lock());
+            *self.lost.lock() = Some(image);
+        }
     }
 
     /// What is there after the last flush.
@@ -70,6 +99,9 @@ impl FakeDisk {
     }
 
     fn run(&self, request: &BlockRequest) -> Result<(), Errno> {
+        if request.operation != BlockOperation::Read {
+            self.count();
+        }
         let mut contents = self.contents.lock();
         let mut at = request.sector as usize * SECTOR;
         match request.operation {

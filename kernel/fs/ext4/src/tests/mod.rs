@@ -2,6 +2,7 @@
 //! Volumes on disks in memory, made and checked by e2fsprogs.
 
 mod basic;
+mod crash;
 mod fake;
 
 use crate::volume::{Environment, Mounted, Options, Volume};
