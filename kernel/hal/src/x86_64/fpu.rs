@@ -14,6 +14,9 @@ const MXCSR: u32 = 0x1f80;
 /// x87, SSE, AVX, AVX-512 (opmask, upper halves, upper registers).
 const SUPPORTED: u64 = 0xe7;
 
+/// CR4: XSAVE and its kin may be used.
+const OSXSAVE: u64 = 1 << 18;
+
 static MASK: AtomicU64 = AtomicU64::new(0);
 static SIZE: AtomicUsize = AtomicUsize::new(LEGACY_SIZE);
 static OPTIMISED: AtomicBool = AtomicBool::new(false);
@@ -28,12 +31,31 @@ pub fn set_up(features: &cpu::Features) {
     // SAFETY: OSXSAVE only enables XSAVE and XSETBV; the mask is what CPUID
     // offers, with x87 and SSE in it.
     unsafe {
-        cpu::set_cr4(cpu::cr4() | 1 << 18);
+        cpu::set_cr4(cpu::cr4() | OSXSAVE);
         asm!("xsetbv", in("ecx") 0, in("eax") mask as u32, in("edx") (mask >> 32) as u32);
     }
-    SIZE.store(cpu::cpuid_count(0xd, 0).ebx as usize, Ordering::Relaxed);
+    // CPUID makes the hypervisor look at the guest. One that was itself emulated
+    // without telling it of XSETBV (QEMU 7.2's SVM) takes the mask back at that.
+    let size = cpu::cpuid_count(0xd, 0).ebx as usize;
+    if enabled_components() != mask {
+        // SAFETY: without OSXSAVE, FXSAVE serves all that user code can use.
+        unsafe { cpu::set_cr4(cpu::cr4() & !OSXSAVE) };
+        return;
+    }
+    SIZE.store(size, Ordering::Relaxed);
     OPTIMISED.store(features.xsaveopt, Ordering::Relaxed);
     MASK.store(mask, Ordering::Relaxed);
+}
+
+/// XCR0.
+fn enabled_components() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: OSXSAVE is on, so XGETBV exists; reading has no effect.
+    unsafe {
+        asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high,
+             options(nomem, nostack, preserves_flags));
+    }
+    u64::from(high) << 32 | u64::from(low)
 }
 
 /// Components that are saved, as in XCR0; 0 when the CPU has FXSAVE only.
