@@ -2,6 +2,7 @@
 //! Firmware tables, devices, the other CPUs.
 
 use crate::disks::Disks;
+use crate::generation::Generation;
 use abi::config::FW_CFG_FILE;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -11,7 +12,7 @@ use kcore::timers::SystemTime;
 use kcore::{info, sched, warn};
 use kdevice::{BlockDevice, EntropySource, SystemMemory};
 use kdrv_firmware::FwCfg;
-use kdrv_firmware::acpi::{Madt, Tables};
+use kdrv_firmware::acpi::{Madt, PowerControl, Tables};
 use kdrv_pci::{ConfigAccess, PortAccess};
 use kdrv_virtio::{
     Device, MmioSlot, VirtioBlock, VirtioNet, VirtioRng, mmio_slots, probe_mmio, probe_pci,
@@ -46,12 +47,16 @@ const RESEED_INTERVAL: Duration = Duration::from_secs(300);
 /// Owns the devices that nobody else does, and mixes their entropy in.
 struct Keeper {
     found: Found,
+    generation: Option<Arc<Generation>>,
     random: Arc<Random>,
     own: Weak<Self>,
 }
 
 impl Keeper {
     fn reseed(&self) {
+        if let Some(generation) = &self.generation {
+            generation.check();
+        }
         for source in &self.found.entropy {
             mix_in(&**source, &self.random);
         }
@@ -74,9 +79,14 @@ fn mix_in(source: &dyn EntropySource, random: &Random) {
 }
 
 /// Keeps the devices for as long as the machine runs.
-pub(crate) fn keep(found: Found, random: &Arc<Random>) {
+pub(crate) fn keep(found: Found, generation: Option<Arc<Generation>>, random: &Arc<Random>) {
     static KEEPER: Once<Arc<Keeper>> = Once::new();
-    let keeper = Arc::new_cyclic(|own| Keeper { found, random: random.clone(), own: own.clone() });
+    let keeper = Arc::new_cyclic(|own| Keeper {
+        found,
+        generation,
+        random: random.clone(),
+        own: own.clone(),
+    });
     keeper.reseed();
     let _ = KEEPER.set(keeper);
 }
@@ -90,10 +100,18 @@ impl Firmware {
         for apic in madt.iter().flat_map(|m| &m.io_apics) {
             khal::machine::add_io_apic(u64::from(apic.address), apic.gsi_base);
         }
-        if let Some(power) = tables.as_ref().and_then(|t| t.power_control(&SystemMemory)) {
+        let power = tables.as_ref().and_then(|t| t.power_control(&SystemMemory));
+        if let Some(power) = power.filter(PowerControl::can_power_off) {
             kcore::exit::set_power_off(move || power.power_off(&kdevice::SystemPorts));
         }
-        Self { tables, madt, fw_cfg: FwCfg::probe() }
+        // Firecracker logs each access to a port where nothing is.
+        let fw_cfg = if boot.is_firecracker() { None } else { FwCfg::probe() };
+        Self { tables, madt, fw_cfg }
+    }
+
+    /// The tables, on a machine that has some.
+    pub(crate) fn tables(&self) -> Option<&Tables> {
+        self.tables.as_ref()
     }
 
     /// The record that overrides the one in the image.
@@ -126,7 +144,9 @@ impl Firmware {
                 Err(error) => warn!("virtio-mmio at {:#x}: {error:?}", slot.base),
             }
         }
-        if self.tables.is_some() {
+        // `pci=off` is what monitors without a PCI bus append (Firecracker).
+        let line = khal::boot_info().command_line();
+        if self.tables.is_some() && abi::cmdline::option(line, "pci") != Some("off") {
             self.probe_pci(&mut found, random);
         }
         found

@@ -8,10 +8,13 @@ extern crate alloc;
 mod console;
 mod devices;
 mod disks;
+mod generation;
+mod metadata;
 mod network;
 mod provider;
 mod root;
 mod runtime;
+mod settings;
 mod stop;
 mod system_view;
 mod volumes;
@@ -44,19 +47,19 @@ fn main() -> ! {
     };
     let firmware = devices::Firmware::find();
     let record = firmware.configuration();
-    let config = match Config::parse(record.as_deref().unwrap_or(appended.config)) {
-        Ok(config) => config,
-        Err(error) => fail(NOT_FOUND, format_args!("the configuration record: {error}")),
-    };
+    let record = record.as_deref().unwrap_or(appended.config);
+    let line = khal::boot_info().command_line();
+    let record = settings::with_command_line(record, line).unwrap_or_else(|e| refuse(&e));
+    let config = parse(&record);
     log::set_level(config.log_level());
-    let random = Random::new();
+    let random = Arc::new(Random::new());
     let mut found = firmware.probe_devices(&random);
     firmware.start_cpus();
     log::stage("devices");
-    let random = Arc::new(random);
     let cards = core::mem::take(&mut found.networks);
     let disks = found.take_disks();
-    devices::keep(found, &random);
+    let generation = generation::watch(firmware.tables(), &random);
+    devices::keep(found, generation, &random);
     let stack = network::start(&config, cards, random.clone());
     let console = console::start(&config);
     stop::watch_keyboard();
@@ -76,10 +79,16 @@ fn main() -> ! {
     {
         fail(NOT_FOUND, format_args!("/proc and /sys: {error}"))
     }
+    network::configure(&config, &stack, &services);
+    let record = settings::with_metadata(record.clone(), line, &stack);
+    let record = record.unwrap_or_else(|e| refuse(&e));
+    let config = parse(&record);
+    if let Some(name) = config.hostname() {
+        *services.hostname.lock() = String::from(name);
+    }
     if let Err(reason) = volumes::mount(&config, &firmware, &disks, &services) {
         fail(NOT_FOUND, format_args!("{reason}"))
     }
-    network::configure(&config, &stack, &services);
     if let Err(error) = run(&config, services) {
         let path = String::from_utf8_lossy(config.program().unwrap_or(b"?"));
         let status = if error == Errno::ENOENT { NOT_FOUND } else { NOT_EXECUTABLE };
@@ -87,6 +96,17 @@ fn main() -> ! {
     }
     stop::program_started();
     sched::start_this_cpu()
+}
+
+/// The configuration in a record that has to be one.
+fn parse(record: &[u8]) -> Config<'_> {
+    Config::parse(record)
+        .unwrap_or_else(|error| refuse(&alloc::format!("the configuration record: {error}")))
+}
+
+/// Ends because of what the machine was told.
+fn refuse(reason: &str) -> ! {
+    fail(NOT_FOUND, format_args!("{reason}"))
 }
 
 /// Makes the first process.

@@ -158,6 +158,19 @@ impl Stack {
         Ok(())
     }
 
+    /// Adds a route to a network that is on the interface's own link.
+    pub fn add_link_route(&self, interface: u32, network: IpAddr, prefix: u8) -> Result<()> {
+        let ip = Ip::from(network);
+        if prefix > if ip.is_v4() { 32 } else { 128 } {
+            return Err(Errno::EINVAL);
+        }
+        if self.config().interface(interface).is_none() {
+            return Err(Errno::ENODEV);
+        }
+        self.add_route(ip, prefix, None, interface, Instant::FAR_FUTURE);
+        Ok(())
+    }
+
     /// Adds an address with the route of its network.
     pub(crate) fn add_address(&self, address: Address) {
         let (ip, prefix, interface) = (address.ip, address.prefix, address.interface);
