@@ -2,6 +2,7 @@
 //! What is fuzzed: each target is a function that must return whatever bytes
 //! it is given, and a few good inputs to start from.
 
+mod ext4;
 pub mod mutate;
 mod packet;
 mod ring;
@@ -30,6 +31,7 @@ pub const TARGETS: &[Entry] = &[
     Entry { name: "kernel", run: bhojpur_formats::fuzz::kernel, seeds: seeds::kernel },
     Entry { name: "control", run: bhojpur_formats::fuzz::control, seeds: seeds::control },
     Entry { name: "packet", run: packet::run, seeds: packet::seeds },
+    Entry { name: "ext4", run: ext4::run, seeds: ext4::seeds },
     Entry { name: "ring", run: ring::run, seeds: ring::seeds },
 ];
 

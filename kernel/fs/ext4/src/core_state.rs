@@ -65,6 +65,12 @@ impl Core {
         self.stamps.of(&mut self.disk.0.lock(), info.number.raw(), seconds)
     }
 
+    /// True when following a link would ask for memory without end.
+    pub(crate) fn is_endless_link(&mut self, info: &InodeInfo) -> bool {
+        info.file_type() == rsext4::DirectoryEntryType::Symlink
+            && self.stamps.is_endless_link(&mut self.disk.0.lock(), info.number.raw())
+    }
+
     /// Makes all that was done durable.
     pub(crate) fn commit(&mut self) -> Ext4Result<()> {
         self.engine.sync()?;

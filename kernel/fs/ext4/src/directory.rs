@@ -294,8 +294,10 @@ impl Node {
             return Err(Errno::EINVAL);
         }
         let number = self.inode()?;
-        let len = usize::try_from(self.size()).unwrap_or(usize::MAX).min(LINK_MAX);
+        let size = self.size();
         self.volume.with(|core| {
+            let len = usize::try_from(size).ok().filter(|&size| size <= LINK_MAX);
+            let len = len.ok_or_else(Ext4Error::corrupted)?;
             let mut text = alloc::vec![0; len];
             let count = core.engine.read_inode(number, 0, &mut text)?;
             text.truncate(count);

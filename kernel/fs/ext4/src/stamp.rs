@@ -62,12 +62,19 @@ impl Stamps {
             descriptors_at: (first + 1) * block_size,
             wide: wide && descriptor_size >= 64,
         };
-        // Without room for more there are only seconds, and the core has them.
         let usable = incompat & INCOMPAT_META_BG == 0
             && layout.inodes_per_group > 0
-            && layout.inode_size > 128
+            && layout.inode_size >= 128
             && descriptor_size >= 32;
         Ok(Self { layout: usable.then_some(layout) })
+    }
+
+    /// A symbolic link whose length has upper bits, which the core does not
+    /// tell, is none: its text is in a block.
+    pub(crate) fn is_endless_link(&self, disk: &mut Disk, inode: u32) -> bool {
+        const SIZE_HIGH_AT: usize = 0x6c;
+        let record = self.layout.as_ref().and_then(|layout| layout.read(disk, inode));
+        record.is_some_and(|record| u32_at(&record, SIZE_HIGH_AT) != 0)
     }
 
     /// The times of an inode, of which `seconds` are known from the core:
@@ -146,6 +153,7 @@ fn read_bytes(disk: &mut Disk, at: u64, bytes: &mut [u8]) -> Option<()> {
 /// The low 32 bits of the seconds, and the time in nanoseconds; "Inode
 /// Timestamps" of ext4's documentation. Before 1970 is 1970.
 fn time(record: &[u8], (at, extra_at): (usize, usize)) -> Option<(u32, u64)> {
+    // Without room for more, what is behind the record is not read: zeroes.
     let has = usize::from(u16_at(record, EXTRA_SIZE_AT)) + 128 >= extra_at + 4;
     let low = u32_at(record, at);
     let extra = if has { u32_at(record, extra_at) } else { 0 };

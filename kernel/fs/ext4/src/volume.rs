@@ -213,6 +213,9 @@ impl Volume {
         if let Some(node) = known {
             return Ok(node);
         }
+        if core.is_endless_link(info) {
+            return Err(Ext4Error::corrupted().with_operation("symlink:size"));
+        }
         let volume = self.this.upgrade().ok_or_else(Ext4Error::busy)?;
         let remembered = self.remembered.lock().find(number);
         let times = remembered.unwrap_or_else(|| core.times(info));
@@ -349,6 +352,9 @@ impl Volume {
             self.environment.report(format_args!("{}: unmounting: {error}", self.options.source));
         }
         self.ended.store(true, Ordering::Relaxed);
+        // What could not be written will never be.
+        let lost = core::mem::take(&mut *self.dirty.lock());
+        drop(lost);
     }
 
     /// Frees what has no name although somebody has it open: for the end.
