@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Extended register state of user code: x87, SSE, AVX (Intel SDM vol. 1,
-//! chapter 13). Saved and restored on task switches only.
+//! chapter 13). Saved and restored on task switches only, without the SSE
+//! registers, which are in the frame of every entry.
+//!
+//! CPUs keep track of components in their initial state, and move only the
+//! others. Emulators do not, and spend a microsecond on state that few programs
+//! use; there it is looked at instead.
 
 use super::cpu;
 use alloc::alloc::{Layout, alloc_zeroed, dealloc};
@@ -13,6 +18,9 @@ const CONTROL_WORD: u16 = 0x37f;
 const MXCSR: u32 = 0x1f80;
 /// x87, SSE, AVX, AVX-512 (opmask, upper halves, upper registers).
 const SUPPORTED: u64 = 0xe7;
+const X87: u64 = 1;
+const SSE: u64 = 2;
+const AVX: u64 = 4;
 
 /// CR4: XSAVE and its kin may be used.
 const OSXSAVE: u64 = 1 << 18;
@@ -20,6 +28,8 @@ const OSXSAVE: u64 = 1 << 18;
 static MASK: AtomicU64 = AtomicU64::new(0);
 static SIZE: AtomicUsize = AtomicUsize::new(LEGACY_SIZE);
 static OPTIMISED: AtomicBool = AtomicBool::new(false);
+/// The CPU says of every component that it is in use.
+static UNTRACKED: AtomicBool = AtomicBool::new(false);
 
 /// Turns on what the CPU has; on every CPU.
 pub fn set_up(features: &cpu::Features) {
@@ -44,9 +54,51 @@ pub fn set_up(features: &cpu::Features) {
     }
     SIZE.store(size, Ordering::Relaxed);
     OPTIMISED.store(features.xsaveopt, Ordering::Relaxed);
+    UNTRACKED.store(mask & AVX != 0 && !tracks_use(), Ordering::Relaxed);
     MASK.store(mask, Ordering::Relaxed);
 }
 
+/// True when the CPU knows that AVX, which nothing has used yet or which is
+/// cleared here, is in its initial state.
+fn tracks_use() -> bool {
+    let asks = cpu::cpuid_count(0xd, 1).eax & 4 != 0;
+    let low: u32;
+    // SAFETY: AVX was just enabled; XGETBV of 1 exists when CPUID says so.
+    unsafe {
+        asm!("vzeroupper", options(nomem, nostack, preserves_flags));
+        if !asks {
+            return true;
+        }
+        asm!("xgetbv", in("ecx") 1, out("eax") low, out("edx") _,
+             options(nomem, nostack, preserves_flags));
+    }
+    u64::from(low) & AVX == 0
+}
+
+/// True when the upper halves of all AVX registers are zero. The lower ones are
+/// lost: to VEX code a write to them is one to the whole register.
+fn upper_halves_are_zero() -> bool {
+    let any: u32;
+    // SAFETY: AVX is enabled; legacy SSE instructions leave upper halves alone.
+    unsafe {
+        asm!(
+            "xor {any:e}, {any:e}",
+            ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
+            "pxor xmm\\n, xmm\\n",
+            "vptest ymm\\n, ymm\\n",
+            "jnz 2f",
+            ".endr",
+            "jmp 3f",
+            "2: inc {any:e}",
+            "3:",
+            any = out(reg) any,
+            out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _,
+            out("xmm5") _, out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _,
+            out("xmm10") _, out("xmm11") _, out("xmm12") _, out("xmm13") _,
+            out("xmm14") _, out("xmm15") _, options(nomem, nostack)
+        );
+    }
+    any == 0
 /// XCR0.
 fn enabled_components() -> u64 {
     let (low, high): (u32, u32);
@@ -137,7 +189,52 @@ impl FpuState {
 
     /// Saves the CPU's state here.
     pub fn save(&mut self) {
-        let (mask, area) = (component_mask(), self.area.as_ptr());
+        self.save_components(component_mask());
+    }
+
+    /// Saves the CPU's state but for the SSE registers, which this may clobber.
+    pub(super) fn save_for_switch(&mut self) {
+        let mask = component_mask();
+        if mask == 0 {
+            return self.save_components(0);
+        }
+        // SAFETY: the field of MXCSR in the legacy part of the area.
+        unsafe {
+            let mxcsr = self.area.as_ptr().add(24);
+            asm!("stmxcsr [{}]", in(reg) mxcsr, options(nostack, preserves_flags));
+        }
+        if !UNTRACKED.load(Ordering::Relaxed) {
+            return self.save_components(mask & !SSE);
+        }
+        if upper_halves_are_zero() {
+            self.save_components(mask & !(SSE | AVX));
+            self.mark_initial(AVX);
+        } else {
+            self.save_components(mask & !SSE);
+        }
+        if self.x87_is_initial() {
+            self.mark_initial(X87);
+        }
+    }
+
+    /// Says in the header that a component has its initial state.
+    fn mark_initial(&mut self, component: u64) {
+        // SAFETY: XSTATE_BV is the first word of the header, which is there
+        // because the mask is not 0.
+        unsafe { *self.area.as_ptr().add(LEGACY_SIZE).cast::<u64>() &= !component };
+    }
+
+    fn x87_is_initial(&self) -> bool {
+        // SAFETY: the area has a legacy part of 512 bytes, aligned to 64.
+        let word = |at: usize| unsafe { self.area.as_ptr().cast::<u64>().add(at).read() };
+        // Control, status and tags; the last instruction; the registers.
+        word(0) == u64::from(CONTROL_WORD)
+            && word(1) | word(2) == 0
+            && (4..20).fold(0, |all, at| all | word(at)) == 0
+    }
+
+    fn save_components(&mut self, mask: u64) {
+        let area = self.area.as_ptr();
         let (low, high) = (mask as u32, (mask >> 32) as u32);
         // SAFETY: the area is large enough for all enabled components and
         // aligned to 64 bytes.
@@ -157,7 +254,25 @@ impl FpuState {
     /// Makes this the CPU's state. The SSE registers that the caller uses are
     /// clobbered: only the switch code and its like call this.
     pub fn restore(&self) {
-        let (mask, area) = (component_mask(), self.area.as_ptr());
+        self.restore_components(component_mask());
+    }
+
+    /// Takes back what [`save_for_switch`](Self::save_for_switch) saved.
+    pub(super) fn restore_for_switch(&self) {
+        let mask = component_mask();
+        self.restore_components(mask & !SSE);
+        if mask != 0 {
+            // SAFETY: the field of MXCSR, which holds a valid value as for
+            // XRSTOR, which loads it with some components only.
+            unsafe {
+                let mxcsr = self.area.as_ptr().add(24);
+                asm!("ldmxcsr [{}]", in(reg) mxcsr, options(nostack, preserves_flags));
+            }
+        }
+    }
+
+    fn restore_components(&self, mask: u64) {
+        let area = self.area.as_ptr();
         let (low, high) = (mask as u32, (mask >> 32) as u32);
         // SAFETY: the area was written by `save`, `reset` or `load_untrusted`,
         // so its header and MXCSR are valid.

@@ -239,10 +239,10 @@ pub fn switch_to(next: Arc<Task>) {
     // SAFETY: `previous` runs on this CPU and `next` was claimed above.
     let (save, load) = unsafe {
         if let Some(fpu) = &mut *previous.fpu.get() {
-            fpu.save();
+            fpu.save_for_switch();
         }
         if let Some(fpu) = &*next.fpu.get() {
-            fpu.restore();
+            fpu.restore_for_switch();
             cpu::wrmsr(cpu::MSR_FS_BASE, next.fs_base());
             cpu::wrmsr(cpu::MSR_KERNEL_GS_BASE, next.gs_base());
         }
