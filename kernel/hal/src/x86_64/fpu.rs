@@ -99,6 +99,8 @@ fn upper_halves_are_zero() -> bool {
         );
     }
     any == 0
+}
+
 /// XCR0.
 fn enabled_components() -> u64 {
     let (low, high): (u32, u32);
