@@ -63,6 +63,7 @@ const RUNGS: &[Rung] = &[
     ("guest-current-go", "guest tests in Go with a current one", || {
         with_current_go(&["guest", "go/", "--only-named-go"])
     }),
+    ("crash", "20 machines killed while they write to a volume", || xtask(&["crash"])),
     ("ratchet", "instruction counts against the committed ones", ratchet),
 ];
 
@@ -71,6 +72,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/share/ovmf/OVMF.fd", "ovmf"),
     ("mkfs.erofs", "erofs-utils"),
     ("fsck.fat", "dosfstools"),
+    ("mke2fs", "e2fsprogs"),
     ("qemu-img", "qemu-utils"),
     ("sgdisk", "gdisk"),
     ("xorriso", "xorriso"),

@@ -2,13 +2,16 @@
 //! `cargo xtask`: the commands of this repository. Adding one is a line in [`COMMANDS`].
 
 mod bench;
+mod crash;
 mod demo;
 mod e2e;
+mod firecracker;
 mod fuzz;
 mod gostd;
 mod guest;
 mod lab;
 mod ladder;
+mod nested;
 mod soak;
 mod tidy;
 
@@ -27,10 +30,16 @@ const COMMANDS: &[Command] = &[
     ("tidy", "check the rules of this repository", tidy::run),
     ("guest", "run the guest tests on Linux and in the unikernel", guest::run),
     ("e2e", "do with Go programs what a user does, with the built tools", e2e::run),
+    ("crash", "kill a machine that writes to a volume, and look what is left", crash::run),
     ("bench", "measure against a Linux guest under the same QEMU", bench::run),
     ("ratchet", "compare instruction counts with the committed ones", bench::ratchet::run),
     ("soak", "load the web server in the unikernel for minutes", soak::run),
     ("gostd", "run Go's standard library tests in the unikernel", gostd::run),
+    (
+        "firecracker",
+        "boot unikernels in a real Firecracker, nested where there is no KVM",
+        firecracker::run,
+    ),
     ("fuzz", "run the fuzz targets, --smoke for a moment on stable", fuzz::run),
 ];
 
