@@ -216,6 +216,11 @@ impl Volume {
         if core.is_endless_link(info) {
             return Err(Ext4Error::corrupted().with_operation("symlink:size"));
         }
+        // A directory has no holes: one that is larger than its blocks would be
+        // searched for ages.
+        if info.is_directory() && info.size > info.blocks.saturating_mul(512) {
+            return Err(Ext4Error::corrupted().with_operation("directory:size"));
+        }
         let volume = self.this.upgrade().ok_or_else(Ext4Error::busy)?;
         let remembered = self.remembered.lock().find(number);
         let times = remembered.unwrap_or_else(|| core.times(info));
