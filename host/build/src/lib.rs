@@ -9,3 +9,4 @@ pub mod assemble;
 pub mod language;
 pub mod shared;
 pub mod system;
+pub mod tools;

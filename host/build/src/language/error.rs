@@ -65,6 +65,14 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// Somebody ended the toolchain.
+    #[error("{program} was ended: {reason}")]
+    Stopped {
+        /// The command.
+        program: String,
+        /// Why.
+        reason: io::Error,
+    },
     /// The toolchain refused the program, and said why.
     #[error("{command} failed\n{}", output.trim_end())]
     Compile {
@@ -98,7 +106,7 @@ impl Error {
             Self::NotAProgram { .. } => {
                 "give the directory that holds `package main`, for example: kernel build ./cmd/server".to_owned()
             }
-            Self::Compile { .. } | Self::Start { .. } | Self::UnknownLanguage { .. } | Self::Unreadable { .. } => {
+            Self::Compile { .. } | Self::Stopped { .. } | Self::Start { .. } | Self::UnknownLanguage { .. } | Self::Unreadable { .. } => {
                 return None;
             }
         })

@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use super::{Error, Language, Program, Source};
 use crate::system::Needs;
+use crate::tools::Tools;
 
 /// The variable that names another Go.
 const OVERRIDE: &str = "KERNEL_GO";
@@ -50,7 +51,7 @@ impl Language for Go {
     }
 
     fn build(&self, source: &Source<'_>) -> Result<Program, Error> {
-        let toolchain = Toolchain::locate()?;
+        let toolchain = Toolchain::locate(source.tools)?;
         let target = Target::of(source.path)?;
         let name = target.program_name();
         let cgo = toolchain.cgo(&target)?;
@@ -77,7 +78,7 @@ impl Go {
         patterns: &[String],
         flags: &[OsString],
     ) -> Result<Vec<Package>, Error> {
-        let toolchain = Toolchain::locate()?;
+        let toolchain = Toolchain::locate(&Tools::default())?;
         let format = "{{.ImportPath}}\t{{.Dir}}\t{{.Standard}}\t\
             {{len .TestGoFiles}}\t{{len .XTestGoFiles}}";
         let mut command = toolchain.command(directory, toolchain.explicit_cgo());
@@ -94,7 +95,7 @@ impl Go {
         flags: &[OsString],
         executable: &Path,
     ) -> Result<Option<String>, Error> {
-        let toolchain = Toolchain::locate()?;
+        let toolchain = Toolchain::locate(&Tools::default())?;
         let mut command = toolchain.command(directory, toolchain.explicit_cgo());
         command.args(["test", "-c", "-o"]).arg(executable).args(flags).arg(&package.import_path);
         let output = toolchain.run(&mut command)?;
@@ -104,7 +105,7 @@ impl Go {
 
     /// The root of the Go installation.
     pub fn root() -> Result<PathBuf, Error> {
-        let toolchain = Toolchain::locate()?;
+        let toolchain = Toolchain::locate(&Tools::default())?;
         let output =
             toolchain.run(toolchain.command(Path::new("."), false).args(["env", "GOROOT"]))?;
         check("go env", &output)?;
@@ -126,25 +127,26 @@ fn parse_package(line: &str) -> Option<Package> {
 struct Toolchain {
     program: OsString,
     version: String,
+    tools: Tools,
 }
 
 impl Toolchain {
-    fn locate() -> Result<Self, Error> {
+    fn locate(tools: &Tools) -> Result<Self, Error> {
         let program = env::var_os(OVERRIDE).unwrap_or_else(|| "go".into());
         let missing = || Error::NoToolchain {
             language: "Go",
             program: program.to_string_lossy().into_owned(),
             install: INSTALL,
         };
-        let output = Command::new(&program).arg("version").stdin(Stdio::null()).output().map_err(
-            |source| {
+        let mut command = tools.command(&program);
+        let output =
+            tools.output(command.arg("version").stdin(Stdio::null())).map_err(|source| {
                 if source.kind() == io::ErrorKind::NotFound {
                     missing()
                 } else {
-                    Error::Start { program: program.to_string_lossy().into_owned(), source }
+                    not_run(program.to_string_lossy().into_owned(), source)
                 }
-            },
-        )?;
+            })?;
         check("go version", &output)?;
         let text = String::from_utf8_lossy(&output.stdout);
         // "go version go1.19.8 linux/amd64"
@@ -152,11 +154,11 @@ impl Toolchain {
         if minor(&version).is_some_and(|minor| minor < OLDEST_MINOR) {
             return Err(Error::OldToolchain { found: version, needed: OLDEST, install: INSTALL });
         }
-        Ok(Self { program, version })
+        Ok(Self { program, version, tools: tools.clone() })
     }
 
     fn command(&self, directory: &Path, cgo: bool) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = self.tools.command(&self.program);
         command
             .current_dir(directory)
             .stdin(Stdio::null())
@@ -168,18 +170,18 @@ impl Toolchain {
 
     fn run(&self, command: &mut Command) -> Result<Output, Error> {
         let program = || self.program.to_string_lossy().into_owned();
-        command.output().map_err(|source| Error::Start { program: program(), source })
+        self.tools.output(command).map_err(|source| not_run(program(), source))
     }
 
     /// What the user says about cgo; without a word, programs are static.
     fn explicit_cgo(&self) -> bool {
-        env::var_os("CGO_ENABLED").is_some_and(|value| value == "1")
+        self.tools.variable("CGO_ENABLED").is_some_and(|value| value == "1")
     }
 
     /// Whether the program has C in packages of its own. C in the standard library alone
     /// (`net`, `os/user`) has a pure Go twin, which makes a static program.
     fn cgo(&self, target: &Target) -> Result<bool, Error> {
-        if env::var_os("CGO_ENABLED").is_some() {
+        if self.tools.variable("CGO_ENABLED").is_some() {
             return Ok(self.explicit_cgo());
         }
         let format = "{{if and (not .Standard) .CgoFiles}}{{.ImportPath}}{{end}}";
@@ -188,6 +190,15 @@ impl Toolchain {
         let output = self.run(&mut command)?;
         // Errors of the program are left to the build, which shows them best.
         Ok(output.status.success() && output.stdout.iter().any(|byte| !byte.is_ascii_whitespace()))
+    }
+}
+
+/// A tool that could not be started, or was ended.
+fn not_run(program: String, source: io::Error) -> Error {
+    if source.kind() == io::ErrorKind::Interrupted {
+        Error::Stopped { program, reason: source }
+    } else {
+        Error::Start { program, source }
     }
 }
 

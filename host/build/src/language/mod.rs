@@ -16,6 +16,7 @@ pub use error::Error;
 pub use go::{Go, Package};
 
 use crate::system::Needs;
+use crate::tools::Tools;
 
 /// What is to be built.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Source<'a> {
     pub scratch: &'a Path,
     /// Whether debugging information stays in the program.
     pub debug: bool,
+    /// How the language's tools are run.
+    pub tools: &'a Tools,
 }
 
 /// A program for Linux on x86-64, and what it needs beside itself.
@@ -162,7 +165,13 @@ mod tests {
         let own = std::env::current_exe().unwrap();
         let language = detect(&own).unwrap();
         assert_eq!(language.name(), "binary");
-        let source = Source { path: &own, flags: &[], scratch: Path::new("/"), debug: false };
+        let source = Source {
+            path: &own,
+            flags: &[],
+            scratch: Path::new("/"),
+            debug: false,
+            tools: &Tools::default(),
+        };
         assert_eq!(language.build(&source).unwrap().executable, own);
     }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bhojpur_build::assemble::{Assembly, Sizes};
 use bhojpur_build::language::{self, Program, Source};
+use bhojpur_build::tools::Tools;
 use bhojpur_kernel_embedded::KERNEL;
 use bhojpur_monitor::Size;
 
@@ -32,6 +33,7 @@ pub fn execute(build: &Build) -> Result<PathBuf, Failure> {
         flags: &build.flags,
         scratch: scratch.path(),
         debug: build.debug,
+        tools: &Tools::default(),
     })?;
     printer.step("collecting files");
     let assembly = assemble(build, &program)?;
