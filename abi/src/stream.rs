@@ -107,9 +107,9 @@ impl Splitter {
                     let plain = rest.iter().position(special).unwrap_or(rest.len());
                     if plain > 0 {
                         if record {
-                            control(&rest[..plain])
+                            control(&rest[..plain]);
                         } else {
-                            console(&rest[..plain])
+                            console(&rest[..plain]);
                         }
                         rest = &rest[plain..];
                         continue;

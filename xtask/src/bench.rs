@@ -2,8 +2,8 @@
 //! `cargo xtask bench`: our kernel against a Linux guest that runs the same
 //! static binary under the same QEMU command line, in the same run.
 
-mod cpio;
-mod linux;
+pub(crate) mod cpio;
+pub(crate) mod linux;
 pub(crate) mod machine;
 pub(crate) mod measure;
 pub(crate) mod ratchet;

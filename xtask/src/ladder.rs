@@ -64,6 +64,9 @@ const RUNGS: &[Rung] = &[
         with_current_go(&["guest", "go/", "--only-named-go"])
     }),
     ("crash", "20 machines killed while they write to a volume", || xtask(&["crash"])),
+    ("firecracker", "unikernels in a real Firecracker, where there is one", || {
+        xtask(&["firecracker"])
+    }),
     ("ratchet", "instruction counts against the committed ones", ratchet),
 ];
 

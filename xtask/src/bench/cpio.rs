@@ -9,7 +9,7 @@ const DIRECTORY: u32 = 0o040_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
 
 #[derive(Debug, Default)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     bytes: Vec<u8>,
     entries: u32,
 }
@@ -40,19 +40,19 @@ impl Archive {
         self.bytes.resize(aligned, 0);
     }
 
-    pub(super) fn directory(&mut self, name: &str, permissions: u32) {
+    pub(crate) fn directory(&mut self, name: &str, permissions: u32) {
         self.entry(name, DIRECTORY | permissions, (0, 0), b"");
     }
 
-    pub(super) fn file(&mut self, name: &str, permissions: u32, data: &[u8]) {
+    pub(crate) fn file(&mut self, name: &str, permissions: u32, data: &[u8]) {
         self.entry(name, REGULAR | permissions, (0, 0), data);
     }
 
-    pub(super) fn device(&mut self, name: &str, major: u32, minor: u32) {
+    pub(crate) fn device(&mut self, name: &str, major: u32, minor: u32) {
         self.entry(name, CHARACTER_DEVICE | 0o666, (major, minor), b"");
     }
 
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, (0, 0), b"");
         self.bytes
     }

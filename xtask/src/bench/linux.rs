@@ -17,15 +17,15 @@ const MODULES: [&str; 3] = ["virtio_pci", "virtio_mmio", "virtio_net"];
 const LIMIT: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
-pub(super) struct Linux {
-    pub(super) kernel: PathBuf,
+pub(crate) struct Linux {
+    pub(crate) kernel: PathBuf,
     modules: PathBuf,
-    pub(super) version: String,
+    pub(crate) version: String,
 }
 
 impl Linux {
     /// Finds the unpacked package below `place`, or fetches it through apt.
-    pub(super) fn locate(place: &Path) -> Result<Self> {
+    pub(crate) fn locate(place: &Path) -> Result<Self> {
         if let Ok(found) = Self::unpacked(place) {
             return Ok(found);
         }
@@ -62,19 +62,26 @@ impl Linux {
     }
 
     /// An initramfs whose `/init` is `program`.
-    pub(super) fn initramfs(&self, program: &Path) -> Result<Vec<u8>> {
+    pub(crate) fn initramfs(&self, program: &Path) -> Result<Vec<u8>> {
         let mut archive = skeleton();
         archive.file("init", 0o755, &std::fs::read(program)?);
         Ok(archive.finish())
     }
 
     /// An initramfs in which `init` sets the network up and runs `program`.
-    pub(super) fn initramfs_with_network(&self, init: &Path, program: &Path) -> Result<Vec<u8>> {
-        let mut archive = skeleton();
+    pub(crate) fn initramfs_with_network(&self, init: &Path, program: &Path) -> Result<Vec<u8>> {
+        let mut archive = self.with_modules(&MODULES)?;
         archive.file("init", 0o755, &std::fs::read(init)?);
         archive.file("app", 0o755, &std::fs::read(program)?);
+        Ok(archive.finish())
+    }
+
+    /// The start of an initramfs: devices, and modules with what they depend
+    /// on, to be loaded in the order of `/modules.list`.
+    pub(crate) fn with_modules(&self, modules: &[&str]) -> Result<Archive> {
+        let mut archive = skeleton();
         let mut order = Vec::new();
-        for module in MODULES {
+        for module in modules {
             self.load_order(module, &mut order)?;
         }
         let mut list = String::new();
@@ -83,7 +90,7 @@ impl Linux {
             list.push_str(&format!("/{name}.ko\n"));
         }
         archive.file("modules.list", 0o644, list.as_bytes());
-        Ok(archive.finish())
+        Ok(archive)
     }
 
     /// Appends `module` after everything that it depends on.

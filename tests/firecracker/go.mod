@@ -1,0 +1,3 @@
+module github.com/bhojpur/kernel/tests/firecracker
+
+go 1.19

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+// guest says what it sees from inside the machine.
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	host, _ := os.Hostname()
+	fmt.Printf("arguments %q\n", os.Args[1:])
+	fmt.Println("mode", os.Getenv("MODE"), "host", host, "cpus", runtime.NumCPU())
+	if len(os.Args) < 2 {
+		return
+	}
+	switch os.Args[1] {
+	case "exit":
+		status, _ := strconv.Atoi(os.Args[2])
+		os.Exit(status)
+	case "killed":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "read":
+		text, err := os.ReadFile(os.Args[2])
+		fmt.Printf("%q %v\n", strings.TrimRight(string(text), "\x00"), err)
+	case "work":
+		work()
+	case "date":
+		fmt.Println("date", time.Now().Unix())
+		start := time.Now()
+		time.Sleep(300 * time.Millisecond)
+		fmt.Println("slept", time.Since(start).Milliseconds())
+	case "ticks":
+		ticks()
+	}
+}
+
+// work keeps every CPU busy, which has them preempted by signals.
+func work() {
+	done := make(chan int)
+	for i := 0; i < runtime.NumCPU(); i++ {
+		go func() {
+			count := 0
+			for start := time.Now(); time.Since(start) < 200*time.Millisecond; {
+				count++
+			}
+			done <- count
+		}()
+	}
+	for i := 0; i < runtime.NumCPU(); i++ {
+		if <-done == 0 {
+			os.Exit(1)
+		}
+	}
+	fmt.Println("worked")
+}
+
+// ticks tells time and randomness for as long as it runs.
+func ticks() {
+	start := time.Now()
+	for number := 0; ; number++ {
+		bytes := make([]byte, 8)
+		if _, err := rand.Read(bytes); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		up := time.Since(start).Milliseconds()
+		fmt.Printf("tick %d up %d date %d random %x\n", number, up, time.Now().Unix(), bytes)
+		time.Sleep(100 * time.Millisecond)
+	}
+}
