@@ -36,6 +36,8 @@ pub struct Start {
     pub console: u64,
     /// Length of Firecracker's log before it.
     pub log: u64,
+    /// Its Firecracker.
+    pub pid: Option<u32>,
 }
 
 impl Start {
@@ -164,15 +166,23 @@ impl Directory {
             at_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             console: length(self.console_log()),
             log: length(self.log()),
+            pid: None,
         }
     }
 
-    /// Keeps the start; nothing for one that is taken back.
-    pub fn set_start(&self, start: Option<&Start>) -> Result<()> {
-        match start {
-            Some(start) => self.write("start.json", start),
-            None => self.remove("start.json"),
+    /// Keeps the start: from here on, the last run is this one.
+    pub fn set_start(&self, start: &Start) -> Result<()> {
+        self.set_killed(false)?;
+        self.write("start.json", start)
+    }
+
+    /// Takes a start back that did not come to be.
+    pub fn restore_start(&self, earlier: Option<&Start>, killed: bool) -> Result<()> {
+        match earlier {
+            Some(start) => self.write("start.json", start)?,
+            None => self.remove("start.json")?,
         }
+        self.set_killed(killed)
     }
 
     /// How it is connected.

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod check;
 mod config;
 pub mod files;
 mod jail;

@@ -68,10 +68,16 @@ pub fn check(plan: &Plan) -> Result<()> {
     if metadata > METADATA_MAX {
         return invalid(format!("arguments and environment are longer than {METADATA_MAX} bytes"));
     }
-    for (name, _) in &plan.env {
+    for (name, value) in &plan.env {
         if name.is_empty() || name.contains(['=', '\0']) {
             return invalid(format!("{name:?} is no name of a variable"));
         }
+        if value.contains('\0') {
+            return invalid(format!("the variable {name} has a zero byte in it"));
+        }
+    }
+    if plan.args.iter().flatten().any(|argument| argument.contains('\0')) {
+        return invalid("an argument has a zero byte in it".to_owned());
     }
     Ok(())
 }

@@ -8,7 +8,6 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bhojpur_monitor::volume::Volume;
 use bhojpur_provider::{
     Artifact, Capabilities, Error, ErrorKind, ImageId, InstanceId, Kind, LogSource, Network, Plan,
     Progress, Provider, Readiness, Result, StagedImage, StagedVolume, State, Status, Usage,
@@ -22,7 +21,7 @@ use crate::files::Directory;
 use crate::jail::Launch;
 use crate::network::{self, Connection};
 use crate::start::{From, MEMORY, STATE, Starter, hold};
-use crate::{machine, outcome, proxy, readiness};
+use crate::{check, machine, outcome, proxy, readiness};
 
 /// The connection of the instance, in the directory of a snapshot.
 const SNAPSHOT_CONNECTION: &str = "network.json";
@@ -134,30 +133,14 @@ impl Firecracker {
     /// What can be checked without making anything.
     fn check(&self, plan: &Plan) -> Result<()> {
         machine::check(plan)?;
+        proxy::check(&plan.ports)?;
         if !plan.ports.is_empty() && plan.network != Network::Default {
             let message = "ports lead to instances with the default network alone";
             return Err(Error::new(ErrorKind::Invalid, message)
                 .advise("on a tap device, a bridge or no network, leave the ports out"));
         }
-        std::fs::File::open(&plan.image.locator)
-            .map_err(|error| Error::io(format!("the image {}", plan.image.id.short()), error))?;
-        let volumes: Vec<Volume> = plan.volumes.iter().map(volume).collect();
-        bhojpur_monitor::volume::check_all(&volumes).map_err(|error| {
-            use bhojpur_monitor::VolumeError as V;
-            let kind = match &error {
-                V::InUse(_) => ErrorKind::Conflict,
-                V::Open(_, error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    ErrorKind::NotFound
-                }
-                _ => ErrorKind::Invalid,
-            };
-            let advice = error.advice();
-            let error = Error::new(kind, error);
-            match advice {
-                Some(advice) => error.advise(advice),
-                None => error,
-            }
-        })
+        check::image(plan)?;
+        check::volumes(plan)
     }
 
     async fn launch(&self, plan: &Plan, from: From<'_>, fixed: Option<Connection>) -> Result<()> {
@@ -166,14 +149,16 @@ impl Firecracker {
             None => {}
             // Left behind by a start that did not get to its end.
             Some(State::Created) => directory.monitor().kill().await?,
+            // A start that is repeated.
+            Some(State::Running) => return Ok(()),
             Some(_) => {
-                let message = format!("the instance {} runs already", plan.id.short());
-                return Err(Error::new(ErrorKind::Conflict, message));
+                let message = format!("the instance {} is paused", plan.id.short());
+                return Err(Error::new(ErrorKind::Conflict, message).advise("resume it"));
             }
         }
         directory.proxy().kill().await?;
         self.check(plan)?;
-        proxy::check(&plan.ports)?;
+        proxy::check_free(&plan.ports)?;
         let connection = self.connect(plan, fixed)?;
         let starter = Starter {
             config: &self.config,
@@ -182,15 +167,6 @@ impl Firecracker {
             connection: connection.as_ref(),
         };
         starter.start(from).await
-    }
-}
-
-fn volume(attachment: &bhojpur_provider::Attachment) -> Volume {
-    Volume {
-        path: PathBuf::from(&attachment.volume.locator),
-        target: attachment.mount_point.clone(),
-        read_only: attachment.read_only,
-        serial: Some(attachment.volume.id.as_str()[..20].to_owned()),
     }
 }
 
@@ -251,6 +227,11 @@ impl Provider for Firecracker {
     }
 
     async fn request_stop(&self, id: &InstanceId) -> Result<()> {
+        let directory = self.existing(id)?;
+        if !matches!(self.state(&directory).await?, Some(State::Running | State::Paused)) {
+            // It has ended, which is all that is wanted.
+            return Ok(());
+        }
         let (_, client) = self.machine(id, State::Running).await?;
         let action = Action { action_type: ActionType::SendCtrlAltDel };
         client.send(&Request::put("/actions", &action)).await.map(drop)
@@ -269,11 +250,19 @@ impl Provider for Firecracker {
     }
 
     async fn pause(&self, id: &InstanceId) -> Result<()> {
+        let directory = self.existing(id)?;
+        if self.state(&directory).await? == Some(State::Paused) {
+            return Ok(());
+        }
         let (_, client) = self.machine(id, State::Running).await?;
         client.send(&hold(VmState::Paused)).await.map(drop)
     }
 
     async fn resume(&self, id: &InstanceId) -> Result<()> {
+        let directory = self.existing(id)?;
+        if self.state(&directory).await? == Some(State::Running) {
+            return Ok(());
+        }
         let (_, client) = self.machine(id, State::Paused).await?;
         client.send(&hold(VmState::Resumed)).await.map(drop)
     }
@@ -340,6 +329,10 @@ impl Provider for Firecracker {
                 status.address = address.map(IpAddr::V4);
             }
             (_, None) => {}
+            // Cut short between the note of its start and the start itself.
+            (Some(State::Created), Some(start)) if start.pid == directory.monitor().pid() => {
+                status.started_at = None;
+            }
             (_, Some(start)) => {
                 status.state = State::Stopped;
                 status.ended_at = directory.last_written();

@@ -14,7 +14,7 @@ use crate::api::model::{
 };
 use crate::api::{Client, Request};
 use crate::config::Config;
-use crate::files::Directory;
+use crate::files::{Directory, Start};
 use crate::jail::Launch;
 use crate::network::{self, Connection, INTERFACE};
 use crate::{machine, outcome, proxy};
@@ -51,12 +51,9 @@ pub(crate) struct Starter<'a> {
 impl Starter<'_> {
     /// Starts the machine; what was made is taken away again when something fails.
     pub(crate) async fn start(&self, from: From<'_>) -> Result<()> {
-        let earlier = self.directory.start();
+        let (earlier, killed) = (self.directory.start(), self.directory.was_killed());
         let start = self.directory.new_start();
-        self.directory.set_plan(self.plan)?;
-        self.directory.set_killed(false)?;
-        self.directory.set_start(Some(&start))?;
-        let outcome = self.bring_up(from).await;
+        let outcome = self.bring_up(from, start).await;
         if outcome.is_err() {
             // The first failure is what matters.
             let _ = self.directory.monitor().kill().await;
@@ -64,12 +61,12 @@ impl Starter<'_> {
             if let Some(connection) = self.connection {
                 let _ = network::remove(connection, &self.config.host).await;
             }
-            let _ = self.directory.set_start(earlier.as_ref());
+            let _ = self.directory.restore_start(earlier.as_ref(), killed);
         }
         outcome
     }
 
-    async fn bring_up(&self, from: From<'_>) -> Result<()> {
+    async fn bring_up(&self, from: From<'_>, start: Start) -> Result<()> {
         let binary = self.config.find().ok_or_else(|| {
             Error::new(ErrorKind::NotReady, "firecracker is not installed")
                 .advise("see: kernctl providers")
@@ -81,13 +78,14 @@ impl Starter<'_> {
             let host = &self.config.host;
             network::make(connection, &self.plan.network, host, launch.owner()).await?;
         }
-        self.spawn(launch.command(setup.payload_max))?;
+        self.directory.set_plan(self.plan)?;
+        let pid = self.spawn(launch.command(setup.payload_max))?;
         let client = Client::new(launch.socket());
-        self.listening(&client).await?;
+        self.listening(&client, &start).await?;
         let last = match from {
             From::Image => {
                 for request in &setup.requests {
-                    self.send(&client, request).await?;
+                    self.send(&client, request, &start).await?;
                 }
                 Request::put("/actions", &Action { action_type: ActionType::InstanceStart })
             }
@@ -96,11 +94,12 @@ impl Starter<'_> {
             }
         };
         self.open_ports().await?;
-        self.send(&client, &last).await?;
-        Ok(())
+        // As late as can be: a start that was cut short before is none.
+        self.directory.set_start(&Start { pid: Some(pid), ..start })?;
+        self.send(&client, &last, &start).await
     }
 
-    fn spawn(&self, mut command: Command) -> Result<()> {
+    fn spawn(&self, mut command: Command) -> Result<u32> {
         self.directory.remove("api.sock")?;
         let failed = |error| self.directory.failed(error);
         // Open for both, so that the guest's input never ends: Firecracker itself holds the end
@@ -113,14 +112,14 @@ impl Starter<'_> {
         let log =
             OpenOptions::new().append(true).open(self.directory.console_log()).map_err(failed)?;
         command.stdin(Stdio::from(console)).stdout(Stdio::from(log));
-        self.directory.monitor().spawn(&mut command).map(drop)
+        self.directory.monitor().spawn(&mut command)
     }
 
-    async fn listening(&self, client: &Client) -> Result<()> {
+    async fn listening(&self, client: &Client, start: &Start) -> Result<()> {
         let deadline = Instant::now() + LISTEN_LIMIT;
         while !client.is_listening().await {
             if !self.directory.monitor().is_running()? {
-                return Err(self.ended());
+                return Err(self.ended(start));
             }
             if Instant::now() > deadline {
                 let message = "Firecracker runs, but its API does not answer";
@@ -131,22 +130,21 @@ impl Starter<'_> {
         Ok(())
     }
 
-    async fn send(&self, client: &Client, request: &Request) -> Result<()> {
+    async fn send(&self, client: &Client, request: &Request, start: &Start) -> Result<()> {
         match client.send(request).await {
             Ok(_) => Ok(()),
             // What it said last is more than that it hung up.
             Err(error) if error.kind() == ErrorKind::Failed => {
                 let over = self.directory.monitor().wait(Duration::from_millis(500)).await?;
-                Err(if over { self.ended() } else { error })
+                Err(if over { self.ended(start) } else { error })
             }
             Err(error) => Err(error),
         }
     }
 
-    fn ended(&self) -> Error {
-        let start = self.directory.start().map_or(0, |start| start.log);
+    fn ended(&self, start: &Start) -> Error {
         let messages = self.directory.monitor().messages();
-        let log = outcome::tail(&self.directory.log(), start);
+        let log = outcome::tail(&self.directory.log(), start.log);
         let said = messages.lines().chain(log.lines()).rfind(|line| !line.trim().is_empty());
         let said = said.map_or_else(String::new, |line| format!(": {}", line.trim()));
         Error::new(ErrorKind::Failed, format!("Firecracker ended at its start{said}"))
@@ -199,7 +197,8 @@ impl Starter<'_> {
                 let taken = said.contains("Address already in use");
                 let kind = if taken { ErrorKind::Conflict } else { ErrorKind::Failed };
                 let message = format!("the ports cannot be opened: {said}");
-                return Err(Error::new(kind, message));
+                return Err(Error::new(kind, message)
+                    .advise("see what listens there with ss -ltnup, or publish other ports"));
             }
             if Instant::now() > deadline {
                 return Err(Error::new(ErrorKind::Failed, "the port proxy does not start"));
