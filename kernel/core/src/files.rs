@@ -67,6 +67,8 @@ impl SocketState {
 /// An open file description: what dup(2) shares.
 pub struct OpenFile {
     identity: u64,
+    /// Whether the file has positions, which never changes.
+    seekable: bool,
     file: Arc<dyn File>,
     location: SpinLock<Option<Location>>,
     flags: AtomicU32,
@@ -91,6 +93,7 @@ impl OpenFile {
                 | OpenFlags::CLOEXEC);
         Arc::new(Self {
             identity: NEXT.fetch_add(1, Ordering::Relaxed),
+            seekable: file.is_seekable(),
             file,
             location: SpinLock::new(location),
             flags: AtomicU32::new(kept.bits()),
@@ -111,6 +114,12 @@ impl OpenFile {
     #[inline]
     pub fn file(&self) -> &Arc<dyn File> {
         &self.file
+    }
+
+    /// True when the object has positions.
+    #[inline]
+    pub fn is_seekable(&self) -> bool {
+        self.seekable
     }
 
     /// Its place; one is made for objects without, so that /proc has a name.

@@ -28,11 +28,10 @@ impl Key {
             return Err(Errno::EINVAL);
         }
         let thread = current_thread().ok_or(Errno::ESRCH)?;
-        let space = thread.space();
         if private {
-            return Ok(Self { object: Arc::as_ptr(&space) as u64, offset: address });
+            return Ok(Self { object: thread.space_identity(), offset: address });
         }
-        shared_key(&space, address)
+        shared_key(&thread.space(), address)
     }
 
     fn bucket(self) -> &'static SpinLock<Vec<Arc<Waiter>>> {
@@ -49,8 +48,10 @@ fn shared_key(space: &AddressSpace, address: u64) -> Result<Key> {
     })
 }
 
-struct Waiter {
-    task: Arc<Task>,
+/// A thread that waits, in the queue of its futex.
+pub struct Waiter {
+    /// `None` while it is kept for the next wait.
+    task: Option<Arc<Task>>,
     key: SpinLock<Key>,
     bitset: u32,
     woken: AtomicBool,
@@ -60,7 +61,9 @@ struct Waiter {
 }
 
 impl Waiter {
-    fn wake(&self) {
+    /// Marks it as woken: as it is taken out of its queue, under the lock of
+    /// that, so that a wait that ends by itself cannot miss it.
+    fn mark(&self) {
         if let Some(winner) = &self.winner {
             let _ = winner.compare_exchange(
                 usize::MAX,
@@ -70,7 +73,11 @@ impl Waiter {
             );
         }
         self.woken.store(true, Ordering::Release);
-        sched::unpark(&self.task);
+    }
+
+    /// Lets a waiter that was marked go on.
+    fn rouse(&self) {
+        self.task.iter().for_each(sched::unpark);
     }
 }
 
@@ -92,14 +99,25 @@ fn enqueue(
     index: usize,
     winner: Option<Arc<AtomicUsize>>,
 ) -> Result<Arc<Waiter>> {
-    let waiter = Arc::new(Waiter {
-        task: khal::tasks::current_arc(),
+    let fresh = Waiter {
+        task: Some(khal::tasks::current_arc()),
         key: SpinLock::new(key),
         bitset,
         woken: AtomicBool::new(false),
         index,
         winner,
-    });
+    };
+    let kept = current_thread().and_then(|thread| thread.futex_waiter.lock().take());
+    let waiter = match kept {
+        Some(mut waiter) => match Arc::get_mut(&mut waiter) {
+            Some(slot) => {
+                *slot = fresh;
+                waiter
+            }
+            None => Arc::new(fresh),
+        },
+        None => Arc::new(fresh),
+    };
     loop {
         let mut bucket = key.bucket().lock();
         let mut word = [0; 4];
@@ -113,6 +131,16 @@ fn enqueue(
         }
         bucket.push(waiter.clone());
         return Ok(waiter);
+    }
+}
+
+/// Keeps a waiter that is in no queue for the thread's next wait, unless
+/// whoever woke it still has it.
+fn keep(mut waiter: Arc<Waiter>) {
+    let Some(slot) = Arc::get_mut(&mut waiter) else { return };
+    slot.task = None;
+    if let Some(thread) = current_thread() {
+        *thread.futex_waiter.lock() = Some(waiter);
     }
 }
 
@@ -148,6 +176,7 @@ pub fn wait(
     let alarm = Alarm::new(deadline);
     loop {
         if waiter.woken.load(Ordering::Acquire) {
+            keep(waiter);
             return Ok(());
         }
         let error = if alarm.rang() {
@@ -200,6 +229,14 @@ pub fn wait_many(words: &[(u64, bool, u32)], deadline: Option<Instant>) -> Resul
     if won != usize::MAX { Ok(won) } else { Err(error) }
 }
 
+/// Takes out and marks the waiter that waited longest.
+fn take_first(bucket: &mut Vec<Arc<Waiter>>, key: Key, bitset: u32) -> Option<Arc<Waiter>> {
+    let at = bucket.iter().position(|w| *w.key.lock() == key && w.bitset & bitset != 0)?;
+    let waiter = bucket.remove(at);
+    waiter.mark();
+    Some(waiter)
+}
+
 fn take_matching(
     bucket: &mut Vec<Arc<Waiter>>,
     key: Key,
@@ -225,8 +262,16 @@ pub fn wake(address: u64, private: bool, count: usize, bitset: u32) -> Result<us
         return Err(Errno::EINVAL);
     }
     let key = Key::new(address, private)?;
-    let taken = take_matching(&mut key.bucket().lock(), key, count, bitset);
-    taken.iter().for_each(|w| w.wake());
+    if count == 1 {
+        let taken = take_first(&mut key.bucket().lock(), key, bitset);
+        taken.iter().for_each(|w| w.rouse());
+        return Ok(usize::from(taken.is_some()));
+    }
+    let mut bucket = key.bucket().lock();
+    let taken = take_matching(&mut bucket, key, count, bitset);
+    taken.iter().for_each(|w| w.mark());
+    drop(bucket);
+    taken.iter().for_each(|w| w.rouse());
     Ok(taken.len())
 }
 
@@ -270,6 +315,7 @@ pub fn requeue(
             }
         }
         let woken = take_matching(&mut source, from_key, wake_count, u32::MAX);
+        woken.iter().for_each(|w| w.mark());
         let moved = take_matching(&mut source, from_key, move_count, u32::MAX);
         for waiter in &moved {
             *waiter.key.lock() = to_key;
@@ -277,7 +323,7 @@ pub fn requeue(
         }
         break (woken, moved.len());
     };
-    woken.iter().for_each(|w| w.wake());
+    woken.iter().for_each(|w| w.rouse());
     Ok((woken.len(), moved))
 }
 

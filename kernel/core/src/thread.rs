@@ -2,6 +2,7 @@
 //! Threads: what a task is to Linux programs.
 
 use crate::credentials::Credentials;
+use crate::futex;
 use crate::mm::AddressSpace;
 use crate::process::Process;
 use crate::sched::{self, SchedState};
@@ -44,6 +45,8 @@ pub struct Thread {
     /// Start of the present turn; 0 while it does not run.
     running_since: AtomicU64,
     space: SpinLock<(Arc<AddressSpace>, Activation)>,
+    /// For the next wait on a futex.
+    pub futex_waiter: SpinLock<Option<Arc<futex::Waiter>>>,
     /// Something to do before the next return to user code.
     attention: AtomicBool,
     /// The frame that user code starts with, until it has started.
@@ -81,6 +84,7 @@ impl Thread {
             started: khal::clock::monotonic(),
             running_since: AtomicU64::new(0),
             space: SpinLock::new((space, activation)),
+            futex_waiter: SpinLock::new(None),
             attention: AtomicBool::new(false),
             start_frame: SpinLock::new(Some(Box::new(*frame))),
             waker: Once::new(),
@@ -96,6 +100,12 @@ impl Thread {
     /// The address space.
     pub fn space(&self) -> Arc<AddressSpace> {
         self.space.lock().0.clone()
+    }
+
+    /// A number that no other address space has while this one is in use.
+    #[inline]
+    pub fn space_identity(&self) -> u64 {
+        Arc::as_ptr(&self.space.lock().0) as u64
     }
 
     /// execve(2): the thread goes on in another address space.
@@ -127,18 +137,18 @@ impl Thread {
     }
 
     /// The scheduler gives the thread a CPU.
-    pub fn start_turn(&self) {
-        self.running_since.store(khal::clock::monotonic().as_nanos(), Ordering::Relaxed);
+    pub fn start_turn(&self, now: Instant) {
+        self.running_since.store(now.as_nanos(), Ordering::Relaxed);
     }
 
     /// The scheduler takes the CPU away. Returns how long the turn was, in
     /// nanoseconds.
-    pub fn end_turn(&self) -> u64 {
+    pub fn end_turn(&self, now: Instant) -> u64 {
         let since = self.running_since.swap(0, Ordering::Relaxed);
         if since == 0 {
             return 0;
         }
-        let turn = khal::clock::monotonic().as_nanos().saturating_sub(since);
+        let turn = now.as_nanos().saturating_sub(since);
         self.cpu_time.fetch_add(turn, Ordering::Relaxed);
         turn
     }

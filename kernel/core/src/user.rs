@@ -148,31 +148,30 @@ pub fn compare_exchange(address: u64, expected: u32, new: u32) -> Result<u32> {
 /// Buffers of the program, one after the other.
 #[derive(Debug)]
 pub struct UserBuffers {
-    segments: Segments,
-    at: usize,
-    within: usize,
-    remaining: usize,
+    place: Place,
+    /// Those behind the one that is in use, from `place.next` on.
+    buffers: Vec<(u64, usize)>,
     /// Where the last copy met a missing page.
     missing: Option<u64>,
 }
 
-#[derive(Debug)]
-enum Segments {
-    One((u64, usize)),
-    Many(Vec<(u64, usize)>),
+/// How far the buffers are used.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// What is left of the buffer in use.
+    address: u64,
+    room: usize,
+    /// Bytes left in all of them.
+    remaining: usize,
+    next: usize,
 }
 
 impl UserBuffers {
     /// One buffer.
     pub fn one(address: u64, len: usize) -> Self {
         let len = len.min(MAX_COUNT);
-        Self {
-            segments: Segments::One((address, len)),
-            at: 0,
-            within: 0,
-            remaining: len,
-            missing: None,
-        }
+        let place = Place { address, room: len, remaining: len, next: 0 };
+        Self { place, buffers: Vec::new(), missing: None }
     }
 
     /// The buffers of an array of `struct iovec`.
@@ -183,7 +182,7 @@ impl UserBuffers {
         let bytes = read_vec(address, count * 16, IOV_MAX * 16)?;
         let word = |b: &[u8]| b.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
         let mut total = 0usize;
-        let mut segments = Vec::with_capacity(count);
+        let mut buffers = Vec::with_capacity(count);
         for pair in bytes.chunks_exact(16) {
             let (base, len) = (word(&pair[..8]), word(&pair[8..]));
             let len = usize::try_from(len)
@@ -192,52 +191,61 @@ impl UserBuffers {
                 .ok_or(Errno::EINVAL)?;
             let len = len.min(MAX_COUNT - total);
             total += len;
-            segments.push((base, len));
+            buffers.push((base, len));
         }
-        let segments = Segments::Many(segments);
-        Ok(Self { segments, at: 0, within: 0, remaining: total, missing: None })
+        let place = Place { address: 0, room: 0, remaining: total, next: 0 };
+        Ok(Self { place, buffers, missing: None })
     }
 
+    #[inline]
     fn current(&mut self) -> Option<(u64, usize)> {
-        loop {
-            let (base, len) = match &self.segments {
-                Segments::One(one) => *(self.at == 0).then_some(one)?,
-                Segments::Many(many) => *many.get(self.at)?,
-            };
-            if self.within < len {
-                return Some((base.wrapping_add(self.within as u64), len - self.within));
-            }
-            self.at += 1;
-            self.within = 0;
+        while self.place.room == 0 {
+            let (address, room) = *self.buffers.get(self.place.next)?;
+            self.place = Place { address, room, next: self.place.next + 1, ..self.place };
         }
+        Some((self.place.address, self.place.room))
     }
 
+    #[inline]
     fn advance(&mut self, count: usize) {
-        self.within += count;
-        self.remaining -= count;
+        self.place.address = self.place.address.wrapping_add(count as u64);
+        self.place.room -= count;
+        self.place.remaining -= count;
     }
 
     /// Runs an operation whose result says how many bytes it moved. What it
     /// copied beyond that, or before it failed, does not count (see `kipc`):
     /// the next one starts behind what counted.
+    #[inline]
     pub fn attempt<T>(
         &mut self,
         operation: impl FnOnce(&mut Self) -> Result<T>,
         count: impl FnOnce(&T) -> usize,
     ) -> Result<T> {
-        let (at, within, remaining) = (self.at, self.within, self.remaining);
+        let before = self.place;
         self.missing = None;
         let result = operation(self);
-        let mut count = result.as_ref().map_or(0, count).min(remaining);
-        if remaining - self.remaining != count {
-            (self.at, self.within, self.remaining) = (at, within, remaining);
-            while let Some((_, room)) = self.current().filter(|_| count > 0) {
-                let step = room.min(count);
-                self.advance(step);
-                count -= step;
-            }
+        let count = result.as_ref().map_or(0, count).min(before.remaining);
+        if before.remaining - self.place.remaining != count {
+            self.place = before;
+            self.skip(count);
         }
         result
+    }
+
+    fn skip(&mut self, mut count: usize) {
+        while let Some((_, room)) = self.current().filter(|_| count > 0) {
+            let step = room.min(count);
+            self.advance(step);
+            count -= step;
+        }
+    }
+
+    /// True when a missing page ended the last attempt before the buffers were
+    /// used up.
+    #[inline]
+    pub fn is_stopped(&self) -> bool {
+        self.missing.is_some() && !self.is_empty()
     }
 
     /// Moves up to `want` bytes with `copy(address, done so far, count)`.
@@ -270,32 +278,34 @@ impl UserBuffers {
     }
 
     /// Bytes that are left.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.remaining
+        self.place.remaining
     }
 
     /// True when nothing is left.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.remaining == 0
+        self.place.remaining == 0
     }
 }
 
 impl Sink for UserBuffers {
     fn remaining(&self) -> usize {
-        self.remaining
+        self.place.remaining
     }
     fn put(&mut self, bytes: &[u8]) -> Result<usize> {
-        let want = bytes.len().min(self.remaining);
+        let want = bytes.len().min(self.place.remaining);
         self.transfer(want, |at, done, count| copy_to_user(at, &bytes[done..done + count]))
     }
 }
 
 impl Source for UserBuffers {
     fn remaining(&self) -> usize {
-        self.remaining
+        self.place.remaining
     }
     fn take(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let want = buffer.len().min(self.remaining);
+        let want = buffer.len().min(self.place.remaining);
         self.transfer(want, |at, done, count| copy_from_user(&mut buffer[done..done + count], at))
     }
 }

@@ -69,6 +69,9 @@ struct Cpu {
     /// What the timer is set to.
     armed: AtomicU64,
     resched: AtomicBool,
+    /// Something to look at before user code goes on: the slice is over, or
+    /// somebody began to wait.
+    due: AtomicBool,
     /// Nanoseconds that threads ran here.
     busy: AtomicU64,
 }
@@ -81,6 +84,7 @@ static CPUS: [Cpu; cpus::MAX_CPUS] = [const {
         slice_end: AtomicU64::new(u64::MAX),
         armed: AtomicU64::new(u64::MAX),
         resched: AtomicBool::new(false),
+        due: AtomicBool::new(false),
         busy: AtomicU64::new(0),
     }
 }; cpus::MAX_CPUS];
@@ -150,30 +154,30 @@ pub fn busy_time(cpu: usize) -> u64 {
 /// Switches to `next`, with its address space.
 fn run(next: Arc<Task>) {
     let cpu = this_cpu();
+    let now = clock::monotonic();
     if let Some(thread) = thread_of(&next) {
         thread.activate();
-        thread.start_turn();
+        thread.start_turn(now);
         thread.sched.last_cpu.store(cpus::current() as u64, Ordering::Relaxed);
     }
     if let Some(previous) = current_thread() {
-        cpu.busy.fetch_add(previous.end_turn(), Ordering::Relaxed);
+        cpu.busy.fetch_add(previous.end_turn(now), Ordering::Relaxed);
     }
     cpu.resched.store(false, Ordering::Relaxed);
-    start_slice();
+    start_slice(now);
     tasks::switch_to(next);
     after_switch();
 }
 
 /// Starts a slice if somebody else waits for this CPU.
-fn start_slice() {
+fn start_slice(now: Instant) {
     let cpu = this_cpu();
     if cpu.queue.is_empty() {
         cpu.slice_end.store(u64::MAX, Ordering::Relaxed);
     } else {
-        let end = clock::monotonic() + SLICE;
-        cpu.slice_end.store(end.as_nanos(), Ordering::Relaxed);
+        cpu.slice_end.store((now + SLICE).as_nanos(), Ordering::Relaxed);
     }
-    program_timer();
+    program_timer_at(cpu, || now);
 }
 
 /// First thing on a new stack: the task that gave up the CPU may now be taken.
@@ -184,19 +188,22 @@ pub fn after_switch() {
     if let Some(task) = yielded {
         cpu.queue.push(task);
         if cpu.slice_end.load(Ordering::Relaxed) == u64::MAX {
-            start_slice();
+            start_slice(clock::monotonic());
         }
     }
 }
 
 /// Sets the CPU's timer to the earlier of the next timer and the slice's end.
 pub fn program_timer() {
-    let cpu = this_cpu();
+    program_timer_at(this_cpu(), clock::monotonic);
+}
+
+fn program_timer_at(cpu: &Cpu, now: impl FnOnce() -> Instant) {
     let slice = cpu.slice_end.load(Ordering::Relaxed);
     let at = crate::timers::next_on_this_cpu().as_nanos().min(slice);
     // A timer that fires too early costs less than one that is set each time.
     let armed = cpu.armed.load(Ordering::Relaxed);
-    if at < armed || (armed != u64::MAX && armed <= clock::monotonic().as_nanos()) {
+    if at < armed || (armed != u64::MAX && armed <= now().as_nanos()) {
         cpu.armed.store(at, Ordering::Relaxed);
         clock::set_deadline((at != u64::MAX).then(|| Instant::from_nanos(at)));
     }
@@ -211,6 +218,7 @@ pub fn on_timer() {
     if clock::monotonic().as_nanos() >= cpu.slice_end.load(Ordering::Relaxed) {
         cpu.slice_end.store(u64::MAX, Ordering::Relaxed);
         cpu.resched.store(true, Ordering::Relaxed);
+        cpu.due.store(true, Ordering::Relaxed);
     }
     program_timer();
 }
@@ -220,10 +228,19 @@ pub fn on_timer() {
 #[inline]
 pub fn preempt_if_due() {
     let cpu = this_cpu();
+    if cpu.due.load(Ordering::Relaxed) {
+        preempt(cpu);
+    }
+}
+
+#[cold]
+fn preempt(cpu: &Cpu) {
+    // Taken back before looking: what comes after that sets it again.
+    cpu.due.swap(false, Ordering::SeqCst);
     if cpu.resched.load(Ordering::Relaxed) {
         yield_now();
     } else if !cpu.queue.is_empty() && cpu.slice_end.load(Ordering::Relaxed) == u64::MAX {
-        start_slice();
+        start_slice(clock::monotonic());
     }
 }
 
@@ -301,6 +318,7 @@ fn enqueue(task: Arc<Task>, preferred: usize) {
         idle.trailing_zeros() as usize
     };
     let was_empty = CPUS[target].queue.push(task);
+    CPUS[target].due.store(true, Ordering::Release);
     if target == this {
         return;
     }

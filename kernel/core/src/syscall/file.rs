@@ -70,20 +70,63 @@ fn read_file(
     if buffers.is_empty() && file.as_socket().is_some() {
         return Ok(0);
     }
+    // Mostly the first attempt is all there is to do.
+    match buffers.attempt(|buffers| file.read_at(offset, buffers), |count| *count) {
+        Ok(count) if count == 0 || !buffers.is_stopped() => Ok(count),
+        Err(Errno::EAGAIN) if nowait || open.nonblocking() => Err(Errno::EAGAIN),
+        first => read_rest(open, offset, buffers, nowait, first),
+    }
+}
+
+/// What is left to do after a first attempt.
+#[inline(never)]
+fn read_rest(
+    open: &OpenFile,
+    offset: u64,
+    buffers: &mut UserBuffers,
+    nowait: bool,
+    first: Result<usize>,
+) -> Result<usize> {
+    let file = open.file();
     let nonblocking = nowait || open.nonblocking();
     let deadline = open.socket.deadline(false);
+    let mut first = First::new(first);
     transfer(buffers, true, |buffers, done| {
+        if let Some(result) = first.result.take() {
+            return result;
+        }
         // Behind a missing page there may be no more: no reason to wait.
         let nonblocking = nonblocking || done > 0;
         wait_for_socket(file, Events::READABLE | Events::RDHUP, nonblocking, deadline, || {
+            first.again()?;
             buffers.attempt(|buffers| file.read_at(offset + done, buffers), |count| *count)
         })
     })
 }
 
+/// A first attempt and what came of it.
+struct First {
+    /// What has to be looked at.
+    result: Option<Result<usize>>,
+    /// It would have had to wait: waiting begins without another attempt.
+    would_wait: bool,
+}
+
+impl First {
+    fn new(result: Result<usize>) -> Self {
+        let would_wait = result == Err(Errno::EAGAIN);
+        Self { result: Some(result).filter(|_| !would_wait), would_wait }
+    }
+
+    fn again(&mut self) -> Result<()> {
+        if core::mem::take(&mut self.would_wait) { Err(Errno::EAGAIN) } else { Ok(()) }
+    }
+}
+
 /// O_DSYNC and O_SYNC: what was written is on the disk.
+#[inline]
 fn durable(open: &OpenFile, count: usize) -> Result<usize> {
-    if count > 0 && open.flags().contains(OpenFlags::DSYNC) && open.file().is_seekable() {
+    if count > 0 && open.flags().contains(OpenFlags::DSYNC) && open.is_seekable() {
         open.file().sync(!open.flags().contains(OpenFlags::SYNC_ATTRIBUTES))?;
     }
     Ok(count)
@@ -97,14 +140,37 @@ fn write_file(
     nowait: bool,
 ) -> Result<usize> {
     let file = open.file();
-    let seekable = file.is_seekable();
+    match buffers.attempt(|buffers| file.write_at(offset, buffers), |count| *count) {
+        Ok(count) if buffers.is_empty() => durable(open, count),
+        Err(Errno::EAGAIN) if nowait || open.nonblocking() => Err(Errno::EAGAIN),
+        first => write_rest(thread, open, offset, buffers, nowait, first),
+    }
+}
+
+/// What is left to do after a first attempt.
+#[inline(never)]
+fn write_rest(
+    thread: &Thread,
+    open: &OpenFile,
+    offset: u64,
+    buffers: &mut UserBuffers,
+    nowait: bool,
+    first: Result<usize>,
+) -> Result<usize> {
+    let file = open.file();
+    let seekable = open.is_seekable();
     let nonblocking = nowait || open.nonblocking();
     let deadline = open.socket.deadline(true);
+    let mut first = First::new(first);
     let mut total = 0;
     // A blocking stream takes everything, piece by piece.
     loop {
         let result = transfer(buffers, false, |buffers, done| {
+            if let Some(result) = first.result.take() {
+                return result;
+            }
             wait_for_socket(file, Events::WRITABLE, nonblocking, deadline, || {
+                first.again()?;
                 buffers.attempt(|buffers| file.write_at(offset + done, buffers), |count| *count)
             })
         });
@@ -138,7 +204,7 @@ pub(super) fn raise_sigpipe(thread: &Thread) {
 fn read_sequential(thread: &Thread, fd: i32, mut buffers: UserBuffers) -> Result<u64> {
     let open = thread.process.files.open_file(fd)?;
     readable(&open)?;
-    if !open.file().is_seekable() {
+    if !open.is_seekable() {
         return read_file(&open, 0, &mut buffers, false).map(|n| n as u64);
     }
     // The position is locked over the read: two readers get disjoint parts.
@@ -164,7 +230,7 @@ fn append_file(open: &OpenFile, buffers: &mut UserBuffers) -> Result<usize> {
 fn write_sequential(thread: &Thread, fd: i32, mut buffers: UserBuffers) -> Result<u64> {
     let open = thread.process.files.open_file(fd)?;
     writable(&open)?;
-    if !open.file().is_seekable() {
+    if !open.is_seekable() {
         return write_file(thread, &open, 0, &mut buffers, false).map(|n| n as u64);
     }
     if open.flags().contains(OpenFlags::APPEND) {
@@ -202,7 +268,7 @@ fn read_at(
     let offset = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
     let open = thread.process.files.open_file(fd)?;
     readable(&open)?;
-    if !open.file().is_seekable() {
+    if !open.is_seekable() {
         return Err(Errno::ESPIPE);
     }
     read_file(&open, offset, &mut buffers, nowait).map(|n| n as u64)
@@ -218,7 +284,7 @@ fn write_at(
     let offset = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
     let open = thread.process.files.open_file(fd)?;
     writable(&open)?;
-    if !open.file().is_seekable() {
+    if !open.is_seekable() {
         return Err(Errno::ESPIPE);
     }
     // Linux appends here too: pwrite(2), BUGS.
@@ -275,7 +341,7 @@ pub(super) fn lseek(thread: &Thread, a: &Args) -> Result<u64> {
     const SEEK_HOLE: u32 = 4;
     let open = thread.process.files.usable(a.i32(0))?;
     let is_directory = || open.file().stat().is_ok_and(|s| s.kind == FileKind::Directory);
-    if !open.file().is_seekable() && !is_directory() {
+    if !open.is_seekable() && !is_directory() {
         return Err(Errno::ESPIPE);
     }
     let size = || open.file().stat().map(|s| s.size as i64);
@@ -365,7 +431,7 @@ impl Position {
         if address == 0 {
             return Ok(Self { word: None, at: *open.offset() });
         }
-        if !open.file().is_seekable() {
+        if !open.is_seekable() {
             return Err(Errno::ESPIPE);
         }
         let at = user::read_u64(address)?;

@@ -25,77 +25,92 @@ use table::TABLE;
 
 /// The arguments of a system call, converted as C would.
 #[derive(Clone, Copy, Debug)]
-pub struct Args([u64; 6]);
+pub struct Args<'a>(&'a TrapFrame);
 
-impl Args {
+impl Args<'_> {
     /// As 64 bits.
     #[inline]
     pub fn u64(&self, at: usize) -> u64 {
-        self.0[at]
+        match at {
+            0 => self.0.rdi,
+            1 => self.0.rsi,
+            2 => self.0.rdx,
+            3 => self.0.r10,
+            4 => self.0.r8,
+            _ => self.0.r9,
+        }
     }
     /// As a size.
     #[inline]
     pub fn usize(&self, at: usize) -> usize {
-        self.0[at] as usize
+        self.u64(at) as usize
     }
     /// The low 32 bits.
     #[inline]
     pub fn u32(&self, at: usize) -> u32 {
-        self.0[at] as u32
+        self.u64(at) as u32
     }
     /// The low 32 bits, signed: descriptors, flags.
     #[inline]
     pub fn i32(&self, at: usize) -> i32 {
-        self.0[at] as i32
+        self.u64(at) as i32
     }
     /// Signed.
     #[inline]
     pub fn i64(&self, at: usize) -> i64 {
-        self.0[at] as i64
+        self.u64(at) as i64
     }
 }
 
 /// Runs the system call in `frame`.
+#[inline]
 pub fn enter(thread: &Thread, frame: &mut TrapFrame) {
     let number = frame.error as u32;
-    let args = Args(frame.arguments());
-    let result = match number {
-        // These change the frame themselves.
-        nr::__NR_rt_sigreturn => match crate::signal::sigreturn(thread, frame) {
-            Ok(()) => return,
-            Err(_) => {
-                signal::bad_frame();
-                return;
-            }
+    let result = match TABLE.get(number as usize) {
+        Some(Some(handler)) => handler(thread, &Args(frame)),
+        _ => match enter_special(thread, frame, number) {
+            Some(result) => result,
+            None => return,
         },
+    };
+    frame.rax = match result {
+        Ok(value) => value,
+        Err(error) => failed(thread, error),
+    };
+}
+
+/// The calls that change the frame themselves, and those that do not exist.
+/// `None` when the frame is as it shall be.
+#[inline(never)]
+fn enter_special(thread: &Thread, frame: &mut TrapFrame, number: u32) -> Option<Result<u64>> {
+    let entered = *frame;
+    let args = Args(&entered);
+    Some(match number {
+        nr::__NR_rt_sigreturn => {
+            if crate::signal::sigreturn(thread, frame).is_err() {
+                signal::bad_frame();
+            }
+            return None;
+        }
         nr::__NR_execve => match process::execve(thread, frame, args.u64(0), &args) {
-            Ok(()) => return,
+            Ok(()) => return None,
             Err(error) => Err(error),
         },
         nr::__NR_clone => process::clone(thread, frame, &args),
         nr::__NR_clone3 => process::clone3(thread, frame, &args),
         nr::__NR_fork => process::fork(thread, frame),
         nr::__NR_vfork => process::vfork(thread, frame),
-        _ => dispatch(thread, number, &args),
-    };
-    frame.rax = match result {
-        Ok(value) => value,
-        Err(error) => {
-            if error == Errno::ERESTARTSYS || error == Errno::ERESTARTNOHAND {
-                thread.notice();
-            }
-            error.as_result() as u64
-        }
-    };
+        _ => Err(unknown(number)),
+    })
 }
 
-/// Runs the handler of a number.
-#[inline]
-fn dispatch(thread: &Thread, number: u32, a: &Args) -> Result<u64> {
-    match TABLE.get(number as usize) {
-        Some(Some(handler)) => handler(thread, a),
-        _ => Err(unknown(number)),
+/// The result of a call that failed; one that a signal ended is looked at again
+/// on the way back.
+fn failed(thread: &Thread, error: Errno) -> u64 {
+    if error == Errno::ERESTARTSYS || error == Errno::ERESTARTNOHAND {
+        thread.notice();
     }
+    error.as_result() as u64
 }
 
 /// Counts calls that do not exist here, and names each once.
