@@ -16,6 +16,7 @@ mod session;
 mod size;
 mod terminal;
 pub mod volume;
+pub mod wiring;
 
 pub use accel::{Accelerator, Choice as AcceleratorChoice, ParseError as AcceleratorParseError};
 pub use control::{Event, Listener};
@@ -26,3 +27,4 @@ pub use session::{Error as SessionError, Options, Outcome, run};
 pub use size::{ParseError as SizeParseError, Size};
 pub use terminal::terminal_size;
 pub use volume::{Error as VolumeError, Volume};
+pub use wiring::Wiring;

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::wiring::{Network, Wiring};
 use crate::{Accelerator, Forward, Size, Volume};
 
 /// What the machine starts from.
@@ -52,6 +53,12 @@ impl Machine {
     /// serial line is QEMU's standard input and output.
     #[must_use]
     pub fn command_line(&self, control: &Path) -> Vec<OsString> {
+        self.wired(&Wiring::standard(control))
+    }
+
+    /// The arguments of `qemu-system-x86_64` for a machine that is connected so.
+    #[must_use]
+    pub fn wired(&self, wiring: &Wiring) -> Vec<OsString> {
         let mut line = CommandLine::default();
         line.options(&["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
         self.board(&mut line);
@@ -60,11 +67,9 @@ impl Machine {
             line.pair("-smp", self.cpus.to_string());
         }
         self.processor(&mut line);
-        line.options(&["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
-        line.pair("-chardev", joined("file,id=control,path=", control));
-        line.options(&["-device", "isa-debugcon,iobase=0xe9,chardev=control"]);
+        wiring.channels(&mut line);
         line.options(&["-device", "isa-debug-exit,iobase=0x501,iosize=2"]);
-        self.network(&mut line);
+        self.network(&wiring.network, &mut line);
         line.pair("-device", format!("virtio-rng-{}", self.bus()));
         if let Some(path) = &self.configuration {
             line.pair("-fw_cfg", joined(&format!("name={CONFIGURATION_NAME},file="), path));
@@ -129,13 +134,15 @@ impl Machine {
         }
     }
 
-    fn network(&self, line: &mut CommandLine) {
+    fn network(&self, network: &Network, line: &mut CommandLine) {
         let forwards: String =
             self.forwards.iter().map(|forward| format!(",{}", forward.host_forward())).collect();
-        line.pair("-netdev", format!("user,id=net0{forwards}"));
+        let Some(backend) = network.backend(&forwards) else { return };
+        line.pair("-netdev", backend);
         // No option ROM: nobody boots from this card, and the file may be missing.
         let rom = if self.direct() { "" } else { ",romfile=" };
-        line.pair("-device", format!("virtio-net-{},netdev=net0{rom}", self.bus()));
+        let (bus, card) = (self.bus(), network.card());
+        line.pair("-device", format!("virtio-net-{bus},netdev=net0{card}{rom}"));
     }
 }
 
@@ -160,21 +167,21 @@ impl Machine {
 
 /// A growing list of arguments.
 #[derive(Default)]
-struct CommandLine(Vec<OsString>);
+pub(crate) struct CommandLine(Vec<OsString>);
 
 impl CommandLine {
-    fn options(&mut self, words: &[&str]) {
+    pub(crate) fn options(&mut self, words: &[&str]) {
         self.0.extend(words.iter().map(OsString::from));
     }
 
-    fn pair(&mut self, option: &str, value: impl Into<OsString>) {
+    pub(crate) fn pair(&mut self, option: &str, value: impl Into<OsString>) {
         self.0.push(option.into());
         self.0.push(value.into());
     }
 }
 
 /// A QEMU option value that ends in a path; QEMU wants commas doubled.
-fn joined(prefix: &str, path: &Path) -> OsString {
+pub(crate) fn joined(prefix: &str, path: &Path) -> OsString {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let mut value = prefix.as_bytes().to_vec();
     for &byte in path.as_os_str().as_bytes() {
@@ -237,6 +244,32 @@ mod tests {
     #[test]
     fn commas_in_paths_do_not_end_an_option() {
         assert!(text(&machine(Boot::Kernel("k".into()))).contains("file=/tmp/a,,b"));
+    }
+
+    #[test]
+    fn lines_lead_where_the_wiring_says() {
+        use crate::wiring::Console;
+        let wiring = Wiring {
+            control: "/i/control".into(),
+            console: Console::Socket { path: "/i/a,b.sock".into(), log: "/i/console.log".into() },
+            network: Network::Tap { device: "tap7".into(), address: [0x52, 0x54, 0, 1, 2, 0xff] },
+            qmp: Some("/i/qmp.sock".into()),
+        };
+        let machine = machine(Boot::Kernel("k".into()));
+        let shown = |wiring: &Wiring| {
+            let words = machine.wired(wiring);
+            words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+        };
+        let line = shown(&wiring);
+        assert!(
+            line.contains("wait=off,path=/i/a,,b.sock,logappend=on,logfile=/i/console.log"),
+            "{line}"
+        );
+        assert!(line.contains("ifname=tap7") && line.contains(",mac=52:54:00:01:02:ff"), "{line}");
+        assert!(line.contains("-mon chardev=qmp,mode=control"), "{line}");
+        assert!(!line.contains("stdio") && !line.contains("hostfwd"), "{line}");
+        let line = shown(&Wiring { network: Network::None, ..wiring.clone() });
+        assert!(!line.contains("net0") && !line.contains("virtio-net"), "{line}");
     }
 
     #[test]
