@@ -31,6 +31,7 @@ there is no Firecracker: take a release for x86_64 from
     https://github.com/firecracker-microvm/firecracker/releases
 and put `firecracker` into PATH, or name it in FIRECRACKER";
 
+const VOLUME_SIZE: u64 = 8 << 20;
 const LIMIT: Duration = Duration::from_secs(300);
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -92,6 +93,15 @@ fn monitor() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|d| d.join("firecracker")).find(|file| file.is_file())
 }
 
+/// An empty file system.
+fn volume(file: &Path) -> Result<Vec<u8>> {
+    std::fs::File::create(file)?.set_len(VOLUME_SIZE)?;
+    let mut make = Command::new("mke2fs");
+    make.args(["-t", "ext4", "-q", "-F"]).arg(file);
+    succeed(&mut make, LIMIT).context("mke2fs: install e2fsprogs")?;
+    Ok(std::fs::read(file)?)
+}
+
 /// Builds the images and the program that speaks to the monitor's socket.
 fn add_programs(flags: &Flags, job: &mut Job) -> Result<()> {
     let tool = toolchain::kernel_tool(flags)?;
@@ -108,6 +118,7 @@ fn add_programs(flags: &Flags, job: &mut Job) -> Result<()> {
     job.file("guest64.elf", &guest::without_pvh(&pvh)?);
     job.file("guest.elf", &pvh);
     job.file("web.elf", &image("web.elf", &root().join("examples/web"))?);
+    job.file("volume", &volume(&place.join("volume"))?);
     let api = place.join("api");
     Go::at(Path::new("go"))?.build(&sources, "./api", &api)?;
     job.program("api", &api)?;

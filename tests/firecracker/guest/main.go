@@ -30,6 +30,14 @@ func main() {
 	case "read":
 		text, err := os.ReadFile(os.Args[2])
 		fmt.Printf("%q %v\n", strings.TrimRight(string(text), "\x00"), err)
+	case "write":
+		err := os.WriteFile(os.Args[2], []byte(os.Args[3]), 0o644)
+		fmt.Println("written", err)
+		if err != nil {
+			os.Exit(1)
+		}
+	case "length":
+		fmt.Println("length", len(os.Getenv(os.Args[2])))
 	case "work":
 		work()
 	case "date":

@@ -16,13 +16,23 @@ pub(super) struct Guest {
     pub(super) arguments: &'static str,
     pub(super) cpus: u32,
     pub(super) network: bool,
-    pub(super) disk: bool,
+    /// Its disk, a file of the job.
+    pub(super) disk: Option<Disk>,
+    /// Devices are on a PCI bus instead of in MMIO slots.
+    pub(super) pci: bool,
     pub(super) metadata: Option<Value>,
+}
+
+/// A disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Disk {
+    pub(super) file: &'static str,
+    pub(super) read_only: bool,
 }
 
 impl Guest {
     pub(super) const fn new(image: &'static str, arguments: &'static str) -> Self {
-        Self { image, arguments, cpus: 1, network: false, disk: false, metadata: None }
+        Self { image, arguments, cpus: 1, network: false, disk: None, pci: false, metadata: None }
     }
 
     /// The configuration file.
@@ -41,10 +51,10 @@ impl Guest {
             line += " bhojpur.mmds";
             configuration["mmds-config"] = json!({"version": "V2", "network_interfaces": ["eth0"]});
         }
-        if self.disk {
+        if let Some(Disk { file, read_only }) = self.disk {
             configuration["drives"] = json!([{
-                "drive_id": "data", "path_on_host": "disk", "is_root_device": false,
-                "is_read_only": true,
+                "drive_id": "data", "path_on_host": file, "is_root_device": false,
+                "is_read_only": read_only,
             }]);
         }
         let line = format!("{line} {}", self.arguments);
@@ -68,7 +78,7 @@ pub(super) fn without_pvh(image: &[u8]) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Guest, NOTE, without_pvh};
+    use super::{Disk, Guest, NOTE, without_pvh};
     use serde_json::{Value, json};
 
     #[test]
@@ -93,7 +103,7 @@ mod tests {
         let all = Guest {
             cpus: 4,
             network: true,
-            disk: true,
+            disk: Some(Disk { file: "disk", read_only: true }),
             metadata: Some(json!({})),
             ..Guest::new("a.elf", "")
         };
