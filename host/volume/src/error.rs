@@ -103,6 +103,14 @@ impl Error {
         }
     }
 
+    /// The same, naming the image of which it is told.
+    pub(crate) fn about(mut self, path: &Path) -> Self {
+        if self.kind == ErrorKind::Corrupt && !self.message.starts_with(&*path.to_string_lossy()) {
+            self.message = format!("{}: {}", path.display(), self.message);
+        }
+        self
+    }
+
     /// The image contradicts itself.
     pub(crate) fn corrupt(what: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Corrupt, what).advise(REPAIR)

@@ -6,12 +6,13 @@
 //! alike on Linux and macOS; the guest, Linux, `debugfs` and `e2fsck` understand the result.
 //!
 //! ```no_run
-//! use bhojpur_volume::{Access, CreateOptions, Volume, size_for_tar};
+//! use bhojpur_volume::{Access, Volume, size_for_tar};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let size = size_for_tar(std::fs::File::open("site.tar")?)?.image_size();
-//! let options = CreateOptions::new(size, [7; 16]).label("site");
+//! let estimate = size_for_tar(std::fs::File::open("site.tar")?)?;
+//! let archive = std::fs::File::open("site.tar")?;
+//! let options = estimate.options([7; 16]).label("site");
 //! let report = Volume::create_filled("disk.raw".as_ref(), &options, |volume| {
-//!     volume.write_tar("/", std::io::empty())
+//!     volume.write_tar("/", archive)
 //! })?;
 //! let mut volume = Volume::open("disk.raw".as_ref(), Access::Read)?;
 //! volume.read_tar("/www", std::io::stdout())?;
@@ -25,11 +26,23 @@
 //! is the caller's knowledge: not all monitors lock.
 #![forbid(unsafe_code)]
 
+mod core;
+mod disk;
 mod error;
+mod estimate;
+mod format;
+mod host;
+mod layout;
+mod lock;
+mod model;
+mod pack;
+mod stream;
+mod superblock;
+mod tree;
+mod unpack;
 mod volume;
 
 pub use error::{Error, ErrorKind, Result};
-pub use volume::{
-    Access, CreateOptions, Entry, EntryKind, Estimate, MINIMUM_SIZE, Report, Summary, Usage,
-    Volume, check, size_for_directory, size_for_tar,
-};
+pub use estimate::Estimate;
+pub use model::{Access, CreateOptions, Entry, EntryKind, MINIMUM_SIZE, Report, Summary, Usage};
+pub use volume::{Volume, check, size_for_directory, size_for_tar};

@@ -1,240 +1,268 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A volume: the calls that the rest of the product makes.
 
+use std::fmt;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::{Error, ErrorKind, Result};
+use bhojpur_formats::atomic::AtomicFile;
 
-/// The smallest volume: room for a journal and some files.
-pub const MINIMUM_SIZE: u64 = 8 << 20;
-
-/// How a volume is made.
-#[derive(Clone, Debug)]
-pub struct CreateOptions {
-    /// Bytes of the image; rounded down to whole blocks of 4 KiB.
-    pub size: u64,
-    /// UUID of the file system.
-    pub uuid: [u8; 16],
-    /// Its label, 16 bytes at most; longer ones are cut.
-    pub label: String,
-    /// Files it can have at least; one for each 16 KiB if absent.
-    pub files: Option<u64>,
-    /// The time of its making; now if absent. With it, images are reproducible.
-    pub timestamp: Option<SystemTime>,
-}
-
-impl CreateOptions {
-    /// A volume of `size` bytes.
-    #[must_use]
-    pub fn new(size: u64, uuid: [u8; 16]) -> Self {
-        Self { size, uuid, label: String::new(), files: None, timestamp: None }
-    }
-
-    /// The same with a label.
-    #[must_use]
-    pub fn label(mut self, label: &str) -> Self {
-        self.label = label.to_owned();
-        self
-    }
-
-    /// The same with room for `files` files at least.
-    #[must_use]
-    pub fn files(mut self, files: u64) -> Self {
-        self.files = Some(files);
-        self
-    }
-}
-
-/// What a volume is opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// The image is not changed. A journal is replayed in memory.
-    Read,
-    /// Files can be written. A journal is replayed to the image.
-    Write,
-}
-
-/// What was done, and what was left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Regular files.
-    pub files: u64,
-    /// Directories.
-    pub directories: u64,
-    /// Symbolic links.
-    pub symlinks: u64,
-    /// Further names of the same file.
-    pub hard_links: u64,
-    /// Bytes of contents.
-    pub bytes: u64,
-    /// One sentence for each thing that was left out: devices, sockets.
-    pub warnings: Vec<String>,
-}
-
-/// What an entry of a directory is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntryKind {
-    /// A regular file.
-    File,
-    /// A directory.
-    Directory,
-    /// A symbolic link.
-    Symlink,
-    /// A device, pipe or socket.
-    Special,
-}
-
-/// A file in a volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its name in its directory; `/` for the root. Bytes, as Linux has it.
-    pub name: Vec<u8>,
-    /// What it is.
-    pub kind: EntryKind,
-    /// Permissions, the lower 12 bits.
-    pub mode: u16,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Bytes.
-    pub size: u64,
-    /// Last change of contents, in seconds since 1970.
-    pub modified: u64,
-    /// Names that it has.
-    pub links: u16,
-    /// Where a symbolic link points.
-    pub target: Option<Vec<u8>>,
-}
-
-/// What an image says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// UUID of the file system.
-    pub uuid: [u8; 16],
-    /// Its label.
-    pub label: String,
-    /// Bytes of the file system.
-    pub size: u64,
-    /// Whether the journal has to be replayed: the last user did not unmount it.
-    pub needs_recovery: bool,
-    /// Whether an error was found while it was mounted, so that it needs e2fsck.
-    pub has_errors: bool,
-    /// How much of it is used.
-    pub usage: Usage,
-}
-
-/// How much of a volume is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
-    /// Bytes for contents and directories.
-    pub bytes: u64,
-    /// Bytes of these that are free.
-    pub free_bytes: u64,
-    /// Files it can have.
-    pub files: u64,
-    /// Files it can still get.
-    pub free_files: u64,
-}
-
-/// What a tree of files needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Estimate {
-    /// Bytes of contents and directories, in whole blocks.
-    pub bytes: u64,
-    /// Files, directories and links.
-    pub files: u64,
-}
-
-impl Estimate {
-    /// The size of an image with room for the tree and as much again, a fifth at least.
-    #[must_use]
-    pub fn image_size(&self) -> u64 {
-        self.bytes.max(MINIMUM_SIZE)
-    }
-}
+use crate::core::Core;
+use crate::disk::Writing;
+use crate::estimate::Counter;
+use crate::format::{Identity, format};
+use crate::layout::{BLOCK, Layout};
+use crate::unpack::Unpacker;
+use crate::{
+    Access, CreateOptions, Entry, EntryKind, Error, ErrorKind, Estimate, Report, Result, Summary,
+    Usage, host, lock, pack, stream, superblock, tree,
+};
 
 /// An open volume.
-#[derive(Debug)]
-pub struct Volume {}
-
-fn missing() -> Error {
-    Error::new(ErrorKind::Invalid, "volumes cannot be made yet")
+pub struct Volume {
+    path: PathBuf,
+    file: Arc<File>,
+    access: Access,
+    /// `None` when it has ended.
+    core: Option<Core>,
+    summary: Summary,
 }
 
 impl Volume {
     /// Makes an empty volume at `path`, which appears whole or not at all, and opens it for
-    /// writing.
-    pub fn create(_path: &Path, _options: &CreateOptions) -> Result<Self> {
-        Err(missing())
+    /// writing. What had that name before is replaced.
+    pub fn create(path: &Path, options: &CreateOptions) -> Result<Self> {
+        Self::create_filled(path, options, |_| Ok(()))?;
+        Self::open(path, Access::Write)
     }
 
-    /// Makes a volume and fills it; `path` appears when `fill` and all that it wrote is done.
+    /// Makes a volume and fills it; `path` appears when `fill` has succeeded and all that it
+    /// wrote is on the disk.
     pub fn create_filled<T>(
-        _path: &Path,
-        _options: &CreateOptions,
-        _fill: impl FnOnce(&mut Self) -> Result<T>,
+        path: &Path,
+        options: &CreateOptions,
+        fill: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
-        Err(missing())
+        let cannot = || format!("cannot make the volume {}", path.display());
+        let io = |error| Error::io(cannot(), error);
+        let layout = Layout::new(options.size, options.files)?;
+        let atomic = AtomicFile::create(path).map_err(io)?;
+        let file = atomic.file().and_then(File::try_clone).map_err(io)?;
+        file.set_len(options.size / BLOCK * BLOCK).map_err(io)?;
+        let time = options.timestamp.unwrap_or_else(SystemTime::now);
+        let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| t.as_secs());
+        let identity = Identity {
+            uuid: options.uuid,
+            label: label_bytes(&options.label),
+            time: u32::try_from(seconds).unwrap_or(u32::MAX),
+        };
+        format(&file, layout, &identity).map_err(io)?;
+        let mut volume =
+            Self::mount(path, Arc::new(file), Access::Write, false, options.timestamp)?;
+        let value = fill(&mut volume)?;
+        volume.close()?;
+        atomic.commit().map_err(io)?;
+        sync_directory(path).map_err(io)?;
+        Ok(value)
     }
 
     /// Opens the volume at `path`.
-    pub fn open(_path: &Path, _access: Access) -> Result<Self> {
-        Err(missing())
+    pub fn open(path: &Path, access: Access) -> Result<Self> {
+        let opened = OpenOptions::new().read(true).write(access == Access::Write).open(path);
+        let file = opened.map_err(|error| cannot_open(path, error))?;
+        // First what it is: a device or directory is not to be locked.
+        superblock::read(path, &file)?;
+        lock::lock(path, &file, access)?;
+        Self::mount(path, Arc::new(file), access, true, None)
     }
 
-    /// How much of it is used.
+    fn mount(
+        path: &Path,
+        file: Arc<File>,
+        access: Access,
+        durable: bool,
+        time: Option<SystemTime>,
+    ) -> Result<Self> {
+        let summary = superblock::read(path, &file)?;
+        if summary.has_errors && access == Access::Write {
+            return Err(Error::corrupt(format_args!(
+                "{}: an error was found when it was last used",
+                path.display()
+            )));
+        }
+        let writing = match access {
+            Access::Read => Writing::InMemory,
+            Access::Write if durable => Writing::Durable,
+            Access::Write => Writing::ToBeSynced,
+        };
+        let core = Core::mount(file.clone(), summary.size, writing, time)
+            .map_err(|error| error.about(path))?;
+        Ok(Self { path: path.to_owned(), file, access, core: Some(core), summary })
+    }
+
+    /// What its superblock said when it was opened.
     #[must_use]
-    pub fn usage(&self) -> Usage {
-        Usage { bytes: 0, free_bytes: 0, files: 0, free_files: 0 }
+    pub fn summary(&self) -> &Summary {
+        &self.summary
     }
 
-    /// Unpacks a tar stream below the directory `at`, which is made if it is not there. What
-    /// has the name of something in the stream is replaced.
-    pub fn write_tar(&mut self, _at: &str, _source: impl Read) -> Result<Report> {
-        Err(missing())
+    /// How much of it is used now.
+    pub fn usage(&mut self) -> Result<Usage> {
+        self.work(|core| {
+            core.run("cannot read the superblock", |engine| {
+                let stat = engine.statfs();
+                Ok(Usage {
+                    bytes: stat.total_blocks.saturating_mul(stat.block_size),
+                    free_bytes: stat.free_blocks.saturating_mul(stat.block_size),
+                    files: stat.total_inodes.into(),
+                    free_files: stat.free_inodes.into(),
+                })
+            })
+        })
+    }
+
+    /// Unpacks a tar stream below the directory `at`, which is made if it is not there. A file
+    /// is replaced by what has its name in the stream; directories are kept and filled. After
+    /// a failure, what came before it in the stream is there.
+    pub fn write_tar(&mut self, at: &str, source: impl Read) -> Result<Report> {
+        self.unpack(at, |unpacker| stream::unpack(source, unpacker))
     }
 
     /// Copies what is in the directory `source` of this machine below the directory `at`.
-    pub fn write_directory(&mut self, _at: &str, _source: &Path) -> Result<Report> {
-        Err(missing())
+    pub fn write_directory(&mut self, at: &str, source: &Path) -> Result<Report> {
+        self.unpack(at, |unpacker| {
+            host::each(source, |path, attributes, _, item| unpacker.item(path, attributes, item))
+        })
+    }
+
+    fn unpack(
+        &mut self,
+        at: &str,
+        work: impl FnOnce(&mut Unpacker<'_>) -> Result<()>,
+    ) -> Result<Report> {
+        if self.access == Access::Read {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format_args!("the volume {} was opened for reading", self.path.display()),
+            ));
+        }
+        self.work(|core| {
+            let mut unpacker = Unpacker::new(core, at)?;
+            let result = work(&mut unpacker);
+            let report = unpacker.finish();
+            result.and(report)
+        })
     }
 
     /// Packs the file or directory `at` as a tar stream. Names in it begin with the last part
-    /// of `at`; with nothing for the root.
-    pub fn read_tar(&mut self, _at: &str, _sink: impl Write) -> Result<Report> {
-        Err(missing())
+    /// of `at`; with nothing for the root. An empty `lost+found` is left out.
+    pub fn read_tar(&mut self, at: &str, mut sink: impl Write) -> Result<Report> {
+        self.work(|core| {
+            let found = core.must_find(at, false)?;
+            pack::pack(core, &found, &mut sink)
+        })
     }
 
     /// What is in the directory `at`, by name.
-    pub fn list(&mut self, _at: &str) -> Result<Vec<Entry>> {
-        Err(missing())
+    pub fn list(&mut self, at: &str) -> Result<Vec<Entry>> {
+        self.work(|core| {
+            let found = core.must_find(at, true)?;
+            if tree::kind(&found.info) != EntryKind::Directory {
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    format_args!("{at} is not a directory"),
+                ));
+            }
+            let mut entries = Vec::new();
+            for (name, number) in core.children(found.number())? {
+                let info = core.inode(number)?;
+                entries.push(core.entry(name, &info)?);
+            }
+            Ok(entries)
+        })
     }
 
     /// The file at `at`, not following a symbolic link in its last part.
-    pub fn stat(&mut self, _at: &str) -> Result<Entry> {
-        Err(missing())
+    pub fn stat(&mut self, at: &str) -> Result<Entry> {
+        self.work(|core| {
+            let found = core.must_find(at, false)?;
+            core.entry(found.name.clone(), &found.info)
+        })
     }
 
     /// Brings all to the image and ends. Dropping does the same, without telling of errors.
-    pub fn close(self) -> Result<()> {
-        Err(missing())
+    pub fn close(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let Some(mut core) = self.core.take() else { return Ok(()) };
+        if self.access == Access::Read {
+            return Ok(());
+        }
+        let what = format!("cannot write the volume {}", self.path.display());
+        core.run(&what, crate::core::Engine::unmount)?;
+        self.file.sync_all().map_err(|error| Error::io(what, error))
+    }
+
+    fn work<T>(&mut self, work: impl FnOnce(&mut Core) -> Result<T>) -> Result<T> {
+        match &mut self.core {
+            Some(core) => work(core).map_err(|error| error.about(&self.path)),
+            None => Err(Error::new(ErrorKind::Invalid, "the volume is closed")),
+        }
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        // Without an unmount the journal has it, up to the last commit.
+        let _ = self.end();
+    }
+}
+
+impl fmt::Debug for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Volume({}, {:?})", self.path.display(), self.access)
     }
 }
 
 /// Looks at the image at `path`: is it an ext4 file system that volumes can be, is it clean.
-pub fn check(_path: &Path) -> Result<Summary> {
-    Err(missing())
+pub fn check(path: &Path) -> Result<Summary> {
+    let file = File::open(path).map_err(|error| cannot_open(path, error))?;
+    superblock::read(path, &file)
 }
 
 /// What the files of a tar stream need.
-pub fn size_for_tar(_source: impl Read) -> Result<Estimate> {
-    Err(missing())
+pub fn size_for_tar(source: impl Read) -> Result<Estimate> {
+    let mut counter = Counter::default();
+    stream::each(source, |path, _, size, item| counter.add(path, size, &item))?;
+    Ok(counter.total())
 }
 
 /// What the files below a directory of this machine need.
-pub fn size_for_directory(_source: &Path) -> Result<Estimate> {
-    Err(missing())
+pub fn size_for_directory(source: &Path) -> Result<Estimate> {
+    let mut counter = Counter::default();
+    host::each(source, |path, _, size, item| counter.add(path, size, &item))?;
+    Ok(counter.total())
+}
+
+fn cannot_open(path: &Path, error: std::io::Error) -> Error {
+    Error::io(format_args!("cannot open the volume {}", path.display()), error)
+}
+
+/// The label as the superblock has it, cut between characters.
+fn label_bytes(label: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let end = (0..=label.len().min(16)).rev().find(|&n| label.is_char_boundary(n)).unwrap_or(0);
+    bytes[..end].copy_from_slice(&label.as_bytes()[..end]);
+    bytes
+}
+
+/// A rename is on the disk when its directory is.
+fn sync_directory(path: &Path) -> std::io::Result<()> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
