@@ -227,13 +227,19 @@ impl UserBuffers {
         let result = operation(self);
         let count = result.as_ref().map_or(0, count).min(before.remaining);
         if before.remaining - self.place.remaining != count {
-            self.place = before;
-            self.skip(count);
+            self.go_on_behind(before, count);
         }
         result
     }
 
-    fn skip(&mut self, mut count: usize) {
+    /// Puts the place `count` bytes behind another one.
+    #[inline(never)]
+    fn go_on_behind(&mut self, before: Place, mut count: usize) {
+        if count == before.remaining {
+            self.place = Place { room: 0, remaining: 0, next: self.buffers.len(), ..before };
+            return;
+        }
+        self.place = before;
         while let Some((_, room)) = self.current().filter(|_| count > 0) {
             let step = room.min(count);
             self.advance(step);

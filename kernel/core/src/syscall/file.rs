@@ -21,10 +21,12 @@ const RWF_KNOWN: u32 = 0x1f;
 /// What sendfile and splice move at a time.
 const CHUNK: usize = 64 << 10;
 
+#[inline]
 fn readable(open: &OpenFile) -> Result<()> {
     if open.flags().readable() { Ok(()) } else { Err(Errno::EBADF) }
 }
 
+#[inline]
 fn writable(open: &OpenFile) -> Result<()> {
     if open.flags().writable() { Ok(()) } else { Err(Errno::EBADF) }
 }
@@ -59,6 +61,7 @@ fn transfer(
 }
 
 /// Reads at `offset`; waits if the file and its flags say so.
+#[inline(always)]
 fn read_file(
     open: &OpenFile,
     offset: u64,
@@ -132,6 +135,7 @@ fn durable(open: &OpenFile, count: usize) -> Result<usize> {
     Ok(count)
 }
 
+#[inline(always)]
 fn write_file(
     thread: &Thread,
     open: &OpenFile,
@@ -201,6 +205,7 @@ pub(super) fn raise_sigpipe(thread: &Thread) {
     let _ = signal::send_to_thread(&khal::tasks::current_arc(), info);
 }
 
+#[inline(always)]
 fn read_sequential(thread: &Thread, fd: i32, mut buffers: UserBuffers) -> Result<u64> {
     let open = thread.process.files.open_file(fd)?;
     readable(&open)?;
@@ -227,6 +232,7 @@ fn append_file(open: &OpenFile, buffers: &mut UserBuffers) -> Result<usize> {
     durable(open, count)
 }
 
+#[inline(always)]
 fn write_sequential(thread: &Thread, fd: i32, mut buffers: UserBuffers) -> Result<u64> {
     let open = thread.process.files.open_file(fd)?;
     writable(&open)?;

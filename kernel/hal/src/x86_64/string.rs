@@ -37,14 +37,21 @@ global_asm!(
     sub rdx, 8
     cmp rdx, 8
     jae 3b
-4:  test rdx, rdx
+4:  cmp rdx, 4
+    jb 5f
+    mov ecx, [rsi]
+    mov [rdi], ecx
+    add rsi, 4
+    add rdi, 4
+    sub rdx, 4
+5:  test rdx, rdx
     jz \done
-5:  mov cl, [rsi]
+6:  mov cl, [rsi]
     mov [rdi], cl
     inc rsi
     inc rdi
     dec rdx
-    jnz 5b
+    jnz 6b
     .endm
 
     .section .text.memcpy, "ax"

@@ -281,7 +281,7 @@ impl Epoll {
         }
         let more = state.ready_count() > 0;
         drop(state);
-        if more {
+        if more && !self.core.sleepers.is_empty() {
             // Other threads may sleep although items were put back meanwhile.
             self.core.sleepers.notify(Events::READABLE);
         }
