@@ -7,6 +7,7 @@ pub mod mutate;
 mod packet;
 mod ring;
 mod seeds;
+mod settings;
 mod take;
 
 /// Asks a parser or a driver everything that can be asked with `data`.
@@ -30,6 +31,9 @@ pub const TARGETS: &[Entry] = &[
     Entry { name: "config", run: bhojpur_formats::fuzz::config, seeds: seeds::config },
     Entry { name: "kernel", run: bhojpur_formats::fuzz::kernel, seeds: seeds::kernel },
     Entry { name: "control", run: bhojpur_formats::fuzz::control, seeds: seeds::control },
+    Entry { name: "cmdline", run: settings::cmdline, seeds: settings::cmdline_seeds },
+    Entry { name: "metadata", run: settings::metadata, seeds: settings::metadata_seeds },
+    Entry { name: "stream", run: settings::stream, seeds: settings::stream_seeds },
     Entry { name: "packet", run: packet::run, seeds: packet::seeds },
     Entry { name: "ext4", run: ext4::run, seeds: ext4::seeds },
     Entry { name: "ring", run: ring::run, seeds: ring::seeds },
