@@ -110,7 +110,19 @@ fn judge(path: &Path, block: &[u8; 1024], length: u64) -> Result<Summary> {
         .advise("it was cut off; take it from a complete copy"));
     };
     let (inodes, free_inodes) = (word(0x00), word(0x10));
-    if free_blocks > blocks || free_inodes > inodes {
+    // The engine divides by these and multiplies with them.
+    let per_group = (u64::from(word(0x20)), u64::from(word(0x28)));
+    let groups = blocks.saturating_sub(word(0x14).into()).div_ceil(per_group.0.max(1));
+    let inode_size = u64::from(half(0x58));
+    let sound = free_blocks <= blocks
+        && free_inodes <= inodes
+        && per_group.0 == 8 * block_size
+        && (1..=8 * block_size).contains(&per_group.1)
+        && groups.checked_mul(per_group.1) == Some(u64::from(inodes))
+        && word(0x14) == u32::from(shift == 0)
+        && inode_size.is_power_of_two()
+        && (128..=block_size).contains(&inode_size);
+    if !sound {
         return Err(Error::corrupt(format_args!("{shown}: its superblock is damaged")));
     }
     let mut uuid = [0; 16];

@@ -3,7 +3,9 @@
 
 use std::collections::VecDeque;
 
-use rsext4::{DirectoryCursor, DirectoryEntryType, FileName, InodeInfo, InodeNumber};
+use rsext4::{
+    DirectoryCursor, DirectoryEntryType, Ext4Error, Ext4Result, FileName, InodeInfo, InodeNumber,
+};
 
 use crate::core::Core;
 use crate::{Entry, EntryKind, Error, ErrorKind, Result};
@@ -56,13 +58,15 @@ pub(crate) fn file_name(name: &[u8]) -> Result<FileName<'_>> {
 
 impl Core {
     fn root(&mut self) -> Result<InodeInfo> {
-        self.run("cannot read the root directory", |engine| engine.inode(engine.root_inode()))
+        self.run("cannot read the root directory", |engine| {
+            engine.inode(engine.root_inode()).and_then(sound)
+        })
     }
 
     pub(crate) fn child(&mut self, parent: InodeNumber, name: &[u8]) -> Result<Option<InodeInfo>> {
         let label = file_name(name)?;
         self.run(format_args!("cannot look up {:?}", shown(name)), |engine| {
-            engine.lookup_child(parent, label)
+            engine.lookup_child(parent, label)?.map(sound).transpose()
         })
     }
 
@@ -145,7 +149,7 @@ impl Core {
     }
 
     pub(crate) fn inode(&mut self, number: InodeNumber) -> Result<InodeInfo> {
-        self.run("cannot read a file's inode", |engine| engine.inode(number))
+        self.run("cannot read a file's inode", |engine| engine.inode(number).and_then(sound))
     }
 
     pub(crate) fn entry(&mut self, name: Vec<u8>, info: &InodeInfo) -> Result<Entry> {
@@ -166,6 +170,14 @@ impl Core {
             target,
         })
     }
+}
+
+/// A directory has no holes: one that is larger than its blocks would be searched for ages.
+fn sound(info: InodeInfo) -> Ext4Result<InodeInfo> {
+    if info.is_directory() && info.size > info.blocks.saturating_mul(512) {
+        return Err(Ext4Error::corrupted().with_operation("directory:size"));
+    }
+    Ok(info)
 }
 
 pub(crate) fn parts(path: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
