@@ -75,7 +75,8 @@ impl<T: ?Sized> SpinLock<T> {
         self.locked
             .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
-            .then_some(SpinGuard { lock: self })
+            // Lazily: a guard that is made only to be dropped would free the lock.
+            .then(|| SpinGuard { lock: self })
     }
 
     /// The value, without locking: the exclusive borrow proves that nobody
@@ -160,6 +161,7 @@ mod tests {
         let lock = SpinLock::new(());
         let held = lock.lock();
         assert!(lock.try_lock().is_none());
+        assert!(lock.try_lock().is_none(), "the attempt did not free it");
         drop(held);
         assert!(lock.try_lock().is_some());
     }
