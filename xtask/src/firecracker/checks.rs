@@ -30,6 +30,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check { name: "volume", prepare: keep_file, judge: kept_file },
     Check { name: "pci", prepare: use_pci, judge: used_pci },
     Check { name: "metadata", prepare: ask_metadata, judge: got_metadata },
+    Check { name: "metadata-alone", prepare: ask_without_address, judge: got_metadata },
     Check { name: "metadata-large", prepare: ask_much, judge: got_much },
     Check { name: "metadata-missing", prepare: ask_nobody, judge: got_nothing },
     Check { name: "option-unknown", prepare: misspell, judge: was_told },
@@ -169,7 +170,7 @@ fn read_from_disk(name: &str, outcome: &Outcome) -> Result<String> {
 /// Writes a file in one boot and reads it in the next.
 fn keep_file(name: &str, job: &mut Job) -> String {
     let volume = Some(Disk { file: "volume", read_only: false });
-    let line = "bhojpur.mount=ext4:/dev/vda:/data -- write /data/kept \"for the next boot\"";
+    let line = "bhojpur.volume=/dev/vda:/data -- write /data/kept \"for the next boot\"";
     let writer = Guest { disk: volume, ..Guest::new("guest.elf", line) };
     let line = "bhojpur.mount=ext4:/dev/vda:/data:ro -- read /data/kept";
     let reader = Guest { disk: volume, ..Guest::new("guest.elf", line) };
@@ -182,7 +183,7 @@ fn kept_file(name: &str, outcome: &Outcome) -> Result<String> {
     let reader = Seen::of(name, outcome)?;
     let kept = reader.ended(Exit::Status(0))?.console.ends_with("\"for the next boot\" <nil>\n");
     ensure!(kept, "{reader}");
-    Ok("ext4 by bhojpur.mount=, written in one boot, read in the next".to_owned())
+    Ok("ext4, written in one boot (bhojpur.volume=), read in the next (bhojpur.mount=)".to_owned())
 }
 
 fn use_pci(name: &str, job: &mut Job) -> String {
@@ -225,6 +226,11 @@ fn metadata(arguments: &'static str) -> Guest {
 
 fn ask_metadata(name: &str, job: &mut Job) -> String {
     run(name, job, &metadata("bhojpur.env=MODE=from-the-line -- exit 8"))
+}
+
+/// Nobody answers DHCP here.
+fn ask_without_address(name: &str, job: &mut Job) -> String {
+    run(name, job, &metadata("ip=dhcp -- exit 8"))
 }
 
 fn got_metadata(name: &str, outcome: &Outcome) -> Result<String> {
