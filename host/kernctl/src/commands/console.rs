@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The terminal and an instance: its output here, keys and Ctrl-C there, its status as ours.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bhojpur_api::{Instance, LogChunk};
+use bhojpur_client::{Client, EventStream, LogOptions, Upload, decode};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::note;
+use crate::Failure;
+use crate::failure::status;
+use crate::output::Printer;
+
+/// How long the rest of the output may take after the end.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Before a log is asked for again that ended while its instance goes on.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// How to watch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch {
+    /// Which part of the output that is there already is shown.
+    pub(crate) options: LogOptions,
+    /// Whether standard input is typed on the console.
+    pub(crate) input: bool,
+    /// Whether Ctrl-C is for the program.
+    pub(crate) proxy: bool,
+}
+
+/// The output of an instance from some place on, over restarts.
+#[derive(Debug)]
+struct Output {
+    stream: Option<EventStream<LogChunk>>,
+    /// Bytes before this were shown.
+    next: u64,
+}
+
+impl Output {
+    /// The next bytes; waits for ever when there is no more.
+    async fn read(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(stream) = &mut self.stream else { return Ok(None) };
+        match stream.next().await? {
+            None => {
+                self.stream = None;
+                Ok(None)
+            }
+            Some(chunk) => {
+                let bytes = decode(&chunk)?;
+                let known =
+                    usize::try_from(self.next.saturating_sub(chunk.offset)).unwrap_or(usize::MAX);
+                self.next = self.next.max(chunk.offset + bytes.len() as u64);
+                Ok(Some(bytes.get(known..).unwrap_or_default().to_vec()))
+            }
+        }
+    }
+}
+
+/// Shows the output until the instance ends, and gives it as it is then; `None` when the user
+/// left it alone.
+pub(crate) async fn watch(
+    client: &Client,
+    printer: &Printer,
+    id: &str,
+    how: Watch,
+) -> Result<Option<Instance>, Failure> {
+    let mut signals = Signals::new()?;
+    let stream = client.follow(id, how.options).await?;
+    let mut output = Output { stream: Some(stream), next: 0 };
+    let waiting = client.clone();
+    let name = id.to_owned();
+    let mut wait: Pin<Box<dyn Future<Output = _> + Send>> =
+        Box::pin(async move { waiting.wait(&name, None).await });
+    if how.input {
+        let (client, id) = (client.clone(), id.to_owned());
+        tokio::spawn(async move {
+            // The end of the instance ends this as well, and tells more.
+            if let Err(error) = client.input(&id, Upload::reader(tokio::io::stdin())).await
+                && !matches!(error, bhojpur_client::Error::Broken { .. })
+            {
+                note(&format!("standard input does not reach the console: {error}"));
+            }
+        });
+    }
+    let mut asked = 0;
+    loop {
+        tokio::select! {
+            // Output before everything else, so that it is complete.
+            biased;
+            read = output.read(), if output.stream.is_some() => {
+                if let Some(bytes) = read? {
+                    printer.raw(&bytes)?;
+                }
+            }
+            ended = &mut wait => {
+                let instance = ended?;
+                drain(&mut output, printer).await?;
+                return Ok(Some(instance));
+            }
+            () = signals.next() => {
+                if !how.proxy {
+                    return Ok(None);
+                }
+                asked += 1;
+                end(client, id, asked);
+            }
+            () = tokio::time::sleep(AGAIN), if output.stream.is_none() => {
+                // It ended and was started again, or is about to end for good.
+                output.stream = client.follow(id, LogOptions::default()).await.ok();
+            }
+        }
+    }
+}
+
+/// Asks an instance to stop; the second time, ends it.
+fn end(client: &Client, id: &str, asked: u32) {
+    let (client, id) = (client.clone(), id.to_owned());
+    if asked == 1 {
+        note("stopping; Ctrl-C again ends it at once");
+    }
+    tokio::spawn(async move {
+        let result = if asked == 1 { client.stop(&id, None).await } else { client.kill(&id).await };
+        // What ended meanwhile needs no more.
+        if let Err(error) = result
+            && error.code() != Some(bhojpur_api::Code::Conflict)
+        {
+            note(&format!("it cannot be stopped: {error}"));
+        }
+    });
+}
+
+async fn drain(output: &mut Output, printer: &Printer) -> Result<(), Failure> {
+    let rest = async {
+        while output.stream.is_some() {
+            if let Some(bytes) = output.read().await? {
+                printer.raw(&bytes)?;
+            }
+        }
+        Ok(())
+    };
+    tokio::time::timeout(DRAIN, rest).await.unwrap_or(Ok(()))
+}
+
+/// The status that an instance that ended gives us.
+pub(crate) fn exit_status(instance: &Instance) -> u8 {
+    if let Some(code) = instance.exit_code {
+        return code;
+    }
+    let why = instance.error.as_deref().unwrap_or("it ended without a word");
+    note(&format!("error: {}: {why}", instance.name));
+    if why.contains("panic") { status::PANICKED } else { status::LOST }
+}
+
+/// Ctrl-C, and what ends a terminal or a service.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::io("cannot listen to signals", &error));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}

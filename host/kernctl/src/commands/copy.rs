@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `kernctl cp`: files to and from volumes, by docker's rules for names.
+
+use std::fs;
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::path::{Component, Path, PathBuf};
+
+use bhojpur_api::Code;
+use bhojpur_client::{ByteStream, Client, Upload};
+use tar::{Archive, EntryType};
+
+use super::build::Bar;
+use crate::Failure;
+use crate::arguments::Cp;
+use crate::context::{self, Ignored, Keep};
+use crate::session::Session;
+
+/// One side of a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Side {
+    /// A tar on a standard stream.
+    Stream,
+    /// A path of this machine.
+    Local(PathBuf),
+    /// A path of a volume, from its root.
+    Volume { volume: String, path: String },
+}
+
+/// `VOLUME:/PATH`; a path with a slash before its first colon is one of this machine.
+fn side(text: &str) -> Side {
+    if text == "-" {
+        return Side::Stream;
+    }
+    match text.split_once(':') {
+        Some((volume, path))
+            if !volume.is_empty() && !volume.contains('/') && !volume.starts_with('.') =>
+        {
+            let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+            Side::Volume { volume: volume.to_owned(), path }
+        }
+        _ => Side::Local(text.into()),
+    }
+}
+
+pub(crate) async fn execute(session: &Session, cp: &Cp) -> Result<u8, Failure> {
+    match (side(&cp.from), side(&cp.to)) {
+        (Side::Volume { volume, path }, to @ (Side::Local(_) | Side::Stream)) => {
+            let client = session.connect().await?;
+            let stream = client.read_files(&volume, &path).await?;
+            match to {
+                Side::Local(to) => receive(stream, &path, &to).await?,
+                _ => pass(session, stream).await?,
+            }
+        }
+        (from @ (Side::Local(_) | Side::Stream), Side::Volume { volume, path }) => {
+            let client = session.connect().await?;
+            send(session, &client, from, &volume, &path).await?;
+        }
+        (Side::Volume { .. }, Side::Volume { .. }) => {
+            return Err(Failure::unsupported("files cannot be copied from volume to volume")
+                .advise(format!("use a pipe: kernctl cp {} - | kernctl cp - {}", cp.from, cp.to)));
+        }
+        _ => {
+            return Err(Failure::usage("neither side is a volume")
+                .advise("write VOLUME:/PATH for one of them, for example kernctl cp data:/out ."));
+        }
+    }
+    Ok(0)
+}
+
+/// The tar as it is.
+async fn pass(session: &Session, mut stream: ByteStream) -> Result<(), Failure> {
+    while let Some(piece) = stream.next().await? {
+        session.printer.raw(&piece)?;
+    }
+    Ok(())
+}
+
+/// Puts what comes at a path of this machine.
+async fn receive(mut stream: ByteStream, from: &str, to: &Path) -> Result<(), Failure> {
+    // On disk first: what breaks off half-way must not be half-unpacked.
+    let failed = |error: &io::Error| Failure::io("cannot keep what comes from the volume", error);
+    let mut spool = tempfile::tempfile().map_err(|error| failed(&error))?;
+    while let Some(piece) = stream.next().await? {
+        spool.write_all(&piece).map_err(|error| failed(&error))?;
+    }
+    spool.seek(SeekFrom::Start(0)).map_err(|error| failed(&error))?;
+    let base = from.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let base = if base == "." { "" } else { base };
+    let wants_directory = to.as_os_str().to_string_lossy().ends_with('/');
+    let (directory, rename) = if to.is_dir() {
+        (to.to_owned(), None)
+    } else if base.is_empty() {
+        fs::create_dir(to)
+            .map_err(|error| Failure::io(format!("cannot make {}", to.display()), &error))?;
+        (to.to_owned(), None)
+    } else if wants_directory {
+        return Err(Failure::not_found(format!("there is no directory {}", to.display())));
+    } else {
+        let parent = match to.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        if !parent.is_dir() {
+            return Err(Failure::not_found(format!("there is no directory {}", parent.display())));
+        }
+        (parent, to.file_name().map(|name| (base.to_owned(), PathBuf::from(name))))
+    };
+    unpack(spool, &directory, rename.as_ref().map(|(base, name)| (base.as_str(), name.as_path())))
+}
+
+/// Unpacks a tar; nothing of it may leave the directory.
+fn unpack(tar: impl Read, directory: &Path, rename: Option<(&str, &Path)>) -> Result<(), Failure> {
+    let broken =
+        |error: io::Error| Failure::io("what came from the volume cannot be unpacked", &error);
+    let mut archive = Archive::new(tar);
+    // Rights of directories are set last, or what has to go into them could not.
+    let mut directories = Vec::new();
+    for entry in archive.entries().map_err(broken)? {
+        let mut entry = entry.map_err(broken)?;
+        let name = entry.path().map_err(broken)?.into_owned();
+        let refused = || {
+            Failure::new(format!("the volume's {} leads out of its directory", name.display()))
+                .advise("nothing of it was written; look at it with kernctl cp VOLUME:/PATH - | tar -tv")
+        };
+        if name.components().any(|c| !matches!(c, Component::Normal(_) | Component::CurDir)) {
+            return Err(refused());
+        }
+        let kind = entry.header().entry_type();
+        if !matches!(
+            kind,
+            EntryType::Regular
+                | EntryType::Directory
+                | EntryType::Symlink
+                | EntryType::Link
+                | EntryType::Continuous
+                | EntryType::GNUSparse
+        ) {
+            continue;
+        }
+        let target = match rename {
+            Some((base, to)) => to.join(name.strip_prefix(base).unwrap_or(&name)),
+            None => name.clone(),
+        };
+        // What stands in the way as a symbolic link would lead elsewhere.
+        if crosses_link(directory, &target) {
+            return Err(refused());
+        }
+        let path = directory.join(&target);
+        if kind == EntryType::Directory {
+            fs::create_dir_all(&path)
+                .map_err(|error| Failure::io(format!("cannot make {}", path.display()), &error))?;
+            directories.push((path, entry.header().mode().unwrap_or(0o755)));
+            continue;
+        }
+        if kind == EntryType::Link {
+            let linked = entry.link_name().map_err(broken)?.ok_or_else(refused)?.into_owned();
+            let linked = match rename {
+                Some((base, to)) => to.join(linked.strip_prefix(base).unwrap_or(&linked)),
+                None => linked,
+            };
+            if linked.components().any(|c| !matches!(c, Component::Normal(_) | Component::CurDir))
+                || crosses_link(directory, &linked)
+            {
+                return Err(refused());
+            }
+            let _ = fs::remove_file(&path);
+            fs::hard_link(directory.join(linked), &path)
+                .map_err(|error| Failure::io(format!("cannot make {}", path.display()), &error))?;
+            continue;
+        }
+        entry
+            .unpack(&path)
+            .map_err(|error| Failure::io(format!("cannot write {}", path.display()), &error))?;
+    }
+    for (path, mode) in directories.into_iter().rev() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let _ = fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o777));
+    }
+    Ok(())
+}
+
+/// Whether a directory on the way to a path is a symbolic link.
+fn crosses_link(directory: &Path, target: &Path) -> bool {
+    let mut at = directory.to_owned();
+    let Some(parent) = target.parent() else { return false };
+    parent.components().any(|component| {
+        at.push(component);
+        fs::symlink_metadata(&at).is_ok_and(|found| found.is_symlink())
+    })
+}
+
+/// Sends files or a tar into a volume.
+async fn send(
+    session: &Session,
+    client: &Client,
+    from: Side,
+    volume: &str,
+    to: &str,
+) -> Result<(), Failure> {
+    let Side::Local(from) = from else {
+        client.write_files(volume, to, Upload::reader(tokio::io::stdin())).await?;
+        return Ok(());
+    };
+    let found = fs::symlink_metadata(&from).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Failure::not_found(format!("there is no {}", from.display())),
+        _ => Failure::io(format!("cannot read {}", from.display()), &error),
+    })?;
+    // `DIR/.` means what is in it, as docker has it.
+    let content = from.as_os_str().to_string_lossy().ends_with("/.") || from == Path::new(".");
+    let absolute = std::path::absolute(&from).unwrap_or_else(|_| from.clone());
+    let own = absolute.file_name().map(PathBuf::from).unwrap_or_default();
+    let (directory, name) =
+        destination(client, volume, to, found.is_dir() && content, &own).await?;
+    let packed = if found.is_dir() {
+        context::pack(&from, &name, &Ignored::nothing(), Keep::Everything)?
+    } else {
+        context::pack_file(&absolute, &name, Keep::Everything)?
+    };
+    let bar = Bar::new(!session.printer.is_json(), "sending", packed.size);
+    let sent = client.write_files(volume, &directory, bar.follow(packed.upload)).await;
+    bar.finish();
+    Ok(sent?)
+}
+
+/// The directory of the volume that gets the files, and the name that they get there.
+async fn destination(
+    client: &Client,
+    volume: &str,
+    to: &str,
+    content: bool,
+    own: &Path,
+) -> Result<(String, PathBuf), Failure> {
+    let trimmed = to.trim_end_matches('/');
+    if content || trimmed.is_empty() {
+        let name = if content { PathBuf::new() } else { own.to_owned() };
+        return Ok((to.to_owned(), name));
+    }
+    if to.ends_with('/') || is_directory(client, volume, to).await? {
+        return Ok((trimmed.to_owned(), own.to_owned()));
+    }
+    let (parent, name) = trimmed.rsplit_once('/').unwrap_or(("", trimmed));
+    let parent = if parent.is_empty() { "/" } else { parent };
+    Ok((parent.to_owned(), name.into()))
+}
+
+/// Whether there is a directory at a path: the head of the tar of what is there tells.
+async fn is_directory(client: &Client, volume: &str, path: &str) -> Result<bool, Failure> {
+    let mut stream = match client.read_files(volume, path).await {
+        Ok(stream) => stream,
+        // That the volume itself is not there, writing will tell.
+        Err(error) if error.code() == Some(Code::NotFound) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let mut head = Vec::new();
+    while head.len() < 512 {
+        match stream.next().await? {
+            Some(piece) => head.extend_from_slice(&piece),
+            None => return Ok(false),
+        }
+    }
+    let header = tar::Header::from_byte_slice(&head[..512]);
+    Ok(header.entry_type() == EntryType::Directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_are_told_apart() {
+        let volume = |path: &str| Side::Volume { volume: "data".into(), path: path.into() };
+        assert_eq!(side("data:/a"), volume("/a"));
+        assert_eq!(side("data:a"), volume("/a"));
+        assert_eq!(side("data:"), volume("/"));
+        assert_eq!(side("-"), Side::Stream);
+        for local in ["./data:/a", "a/b:c", "/x:y", ":x", "plain", "."] {
+            assert_eq!(side(local), Side::Local(local.into()));
+        }
+    }
+
+    fn tar(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, kind, content) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_mode(if *kind == EntryType::Directory { 0o755 } else { 0o644 });
+            // The library's own check is gone around, as a hostile volume would.
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            let link = matches!(kind, EntryType::Symlink | EntryType::Link);
+            if link {
+                header.as_old_mut().linkname[..content.len()].copy_from_slice(content.as_bytes());
+            }
+            let content = if link { "" } else { content };
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            builder.append(&header, content.as_bytes()).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn files_are_unpacked_and_renamed() {
+        let directory = tempfile::tempdir().unwrap();
+        let entries = [
+            ("out", EntryType::Directory, ""),
+            ("out/a", EntryType::Regular, "content"),
+            ("out/l", EntryType::Symlink, "a"),
+            ("out/h", EntryType::Link, "out/a"),
+        ];
+        unpack(tar(&entries).as_slice(), directory.path(), Some(("out", Path::new("new"))))
+            .unwrap();
+        let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
+        assert_eq!(
+            (read("new/a"), read("new/l"), read("new/h")),
+            ("content".into(), "content".into(), "content".into())
+        );
+    }
+
+    #[test]
+    fn nothing_climbs_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let inner = directory.path().join("inner");
+        for entries in [
+            &[("../evil", EntryType::Regular, "x")][..],
+            &[("/evil", EntryType::Regular, "x")],
+            &[("a", EntryType::Symlink, ".."), ("a/evil", EntryType::Regular, "x")],
+            &[("h", EntryType::Link, "../secret")],
+            &[("a", EntryType::Symlink, ".."), ("h", EntryType::Link, "a/secret")],
+        ] {
+            let _ = fs::remove_dir_all(&inner);
+            fs::create_dir(&inner).unwrap();
+            fs::write(directory.path().join("secret"), "s").unwrap();
+            assert!(unpack(tar(entries).as_slice(), &inner, None).is_err(), "{entries:?}");
+            assert!(!directory.path().join("evil").exists() && !inner.join("h").exists());
+        }
+    }
+}

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Commands about instances that exist.
+
+use bhojpur_api::{Instance, RenameRequest, SnapshotRequest};
+use bhojpur_client::{Client, LogOptions, decode};
+
+use super::console::{self, Signals, Watch};
+use super::each;
+use crate::Failure;
+use crate::arguments::{
+    InstanceNames, Kill, Logs, Ps, Rename, Restart, Rm, SnapshotCommand, Start, Stop,
+};
+use crate::output::value;
+use crate::session::Session;
+
+pub(crate) async fn list(session: &Session, ps: &Ps) -> Result<u8, Failure> {
+    let style = session.printer.style(ps.format.as_deref(), ps.quiet)?;
+    let mut filters = Vec::new();
+    let mut labels = Vec::new();
+    for text in &ps.filter {
+        match filter(text)? {
+            ("label", value) => labels.push(value.to_owned()),
+            other => filters.push(other),
+        }
+    }
+    // Who asks for a state means also those that do not run.
+    let all = ps.all || filters.iter().any(|(key, _)| *key == "state");
+    let mut found = session.connect().await?.instances(all, &labels).await?;
+    found.retain(|instance| {
+        // docker: values of one key are alternatives, keys restrict.
+        filters.iter().all(|(key, _)| {
+            filters
+                .iter()
+                .filter(|(other, _)| other == key)
+                .any(|(_, value)| fits(instance, key, value))
+        })
+    });
+    session.printer.list(&found, ps.no_trunc, &style)?;
+    Ok(0)
+}
+
+/// `KEY=VALUE` of a filter.
+fn filter(text: &str) -> Result<(&str, &str), Failure> {
+    let keys =
+        ["name", "id", "image", "ancestor", "state", "status", "provider", "health", "label"];
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| Failure::usage(format!("the filter {text:?} is not KEY=VALUE")))?;
+    match key {
+        // docker's words for the same.
+        "status" => Ok(("state", if value == "exited" { "stopped" } else { value })),
+        "ancestor" => Ok(("image", value)),
+        key if keys.contains(&key) => Ok((key, value)),
+        _ => Err(Failure::usage(format!("there is no filter {key:?}"))
+            .advise("there are name, id, image, state, provider, health and label")),
+    }
+}
+
+fn fits(instance: &Instance, key: &str, wanted: &str) -> bool {
+    let word = |text: Result<serde_json::Value, Failure>| text.is_ok_and(|text| text == wanted);
+    match key {
+        "name" => instance.name.contains(wanted),
+        "id" => instance.id.starts_with(wanted),
+        "image" => {
+            instance.image == wanted
+                || instance.image.strip_prefix(wanted).is_some_and(|rest| rest.starts_with(':'))
+                || instance.image_id.starts_with(wanted)
+        }
+        "state" => word(value(&instance.state)),
+        "provider" => instance.provider == wanted,
+        "health" => instance.health.is_some_and(|health| word(value(&health))),
+        _ => false,
+    }
+}
+
+pub(crate) async fn logs(session: &Session, logs: &Logs) -> Result<u8, Failure> {
+    let options = LogOptions { tail: tail(&logs.tail)? };
+    let name = logs.name.clone().or_else(|| logs.instance.clone()).unwrap_or_default();
+    let client = session.connect().await?;
+    if !logs.follow {
+        let mut bytes = client.logs(&name, options).await?;
+        while let Some(piece) = bytes.next().await? {
+            session.printer.raw(&piece)?;
+        }
+        return Ok(0);
+    }
+    let shown = async {
+        let mut chunks = client.follow(&name, options).await?;
+        while let Some(chunk) = chunks.next().await? {
+            session.printer.raw(&decode(&chunk)?)?;
+        }
+        Ok::<u8, Failure>(0)
+    };
+    if !logs.delete {
+        return shown.await;
+    }
+    let mut signals = Signals::new()?;
+    let result = tokio::select! {
+        result = shown => result,
+        () = signals.next() => Ok(0),
+    };
+    if result.as_ref().err().is_none_or(|failure| !failure.is_not_found()) {
+        client.delete_instance(&name, true, false).await?;
+    }
+    result
+}
+
+fn tail(text: &str) -> Result<Option<u64>, Failure> {
+    if text == "all" {
+        return Ok(None);
+    }
+    let lines = text.parse().map_err(|_| {
+        Failure::usage(format!("{text:?} is not a number of lines"))
+            .advise("write --tail 100, or --tail all")
+    })?;
+    Ok(Some(lines))
+}
+
+pub(crate) async fn attach(
+    session: &Session,
+    name: &str,
+    input: bool,
+    proxy: bool,
+) -> Result<u8, Failure> {
+    let client = session.connect().await?;
+    let instance = client.instance(name).await?;
+    watch(
+        session,
+        &client,
+        &instance.id,
+        Watch { options: LogOptions { tail: Some(0) }, input, proxy },
+    )
+    .await
+}
+
+async fn watch(session: &Session, client: &Client, id: &str, how: Watch) -> Result<u8, Failure> {
+    match console::watch(client, &session.printer, id, how).await? {
+        Some(instance) => Ok(console::exit_status(&instance)),
+        None => Ok(0),
+    }
+}
+
+pub(crate) async fn stop(session: &Session, stop: &Stop) -> Result<u8, Failure> {
+    let client = session.connect().await?;
+    each(session, &stop.instances.all(), |name| {
+        let client = client.clone();
+        async move {
+            client.stop(&name, stop.time).await?;
+            Ok(name)
+        }
+    })
+    .await
+}
+
+pub(crate) async fn start(session: &Session, start: &Start) -> Result<u8, Failure> {
+    let client = session.connect().await?;
+    let names = start.instances.all();
+    if start.attach {
+        let [name] = names.as_slice() else {
+            return Err(Failure::usage("only one instance can be attached to at a time"));
+        };
+        let before = client.instance(name).await?;
+        client.start(&before.id).await?;
+        // Output of earlier starts is not wanted; what came since is little and may be lost
+        // otherwise.
+        let how =
+            Watch { options: LogOptions { tail: Some(0) }, input: start.interactive, proxy: true };
+        return watch(session, &client, &before.id, how).await;
+    }
+    each(session, &names, |name| {
+        let client = client.clone();
+        async move {
+            client.start(&name).await?;
+            Ok(name)
+        }
+    })
+    .await
+}
+
+pub(crate) async fn restart(session: &Session, restart: &Restart) -> Result<u8, Failure> {
+    let client = session.connect().await?;
+    each(session, &restart.instances.all(), |name| {
+        let client = client.clone();
+        async move {
+            match restart.time {
+                None => client.restart(&name).await?,
+                Some(time) => {
+                    client.stop(&name, Some(time)).await?;
+                    client.start(&name).await?
+                }
+            };
+            Ok(name)
+        }
+    })
+    .await
+}
+
+pub(crate) async fn kill(session: &Session, kill: &Kill) -> Result<u8, Failure> {
+    let signal = kill.signal.to_uppercase();
+    if !matches!(signal.trim_start_matches("SIG"), "KILL" | "9") {
+        return Err(Failure::unsupported(format!("{} cannot be sent to an instance", kill.signal))
+            .advise("`kernctl stop` asks the program to end, as SIGTERM does"));
+    }
+    let client = session.connect().await?;
+    each(session, &kill.instances.all(), |name| {
+        let client = client.clone();
+        async move {
+            client.kill(&name).await?;
+            Ok(name)
+        }
+    })
+    .await
+}
+
+pub(crate) async fn pause(session: &Session, names: &InstanceNames) -> Result<u8, Failure> {
+    let client = session.connect().await?;
+    each(session, &names.all(), |name| {
+        let client = client.clone();
+        async move {
+            client.pause(&name).await?;
+            Ok(name)
+        }
+    })
+    .await
+}
+
+pub(crate) async fn unpause(session: &Session, names: &InstanceNames) -> Result<u8, Failure> {
+    let client = session.connect().await?;
+    each(session, &names.all(), |name| {
+        let client = client.clone();
+        async move {
+            client.resume(&name).await?;
+            Ok(name)
+        }
+    })
+    .await
+}
+
+pub(crate) async fn remove(session: &Session, rm: &Rm) -> Result<u8, Failure> {
+    let client = session.connect().await?;
+    each(session, &rm.instances.all(), |name| {
+        let client = client.clone();
+        async move {
+            client.delete_instance(&name, rm.force, rm.volumes).await?;
+            Ok(name)
+        }
+    })
+    .await
+}
+
+pub(crate) async fn rename(session: &Session, rename: &Rename) -> Result<u8, Failure> {
+    let client = session.connect().await?;
+    let request = RenameRequest { name: rename.name.clone() };
+    let instance = client.rename(&rename.instance, &request).await?;
+    if session.printer.format.is_some() {
+        session.printer.one(&instance, String::new)?;
+    }
+    Ok(0)
+}
+
+pub(crate) async fn wait(session: &Session, names: &InstanceNames) -> Result<u8, Failure> {
+    let client = session.connect().await?;
+    each(session, &names.all(), |name| {
+        let client = client.clone();
+        async move {
+            let instance = client.wait(&name, None).await?;
+            match instance.exit_code {
+                Some(code) => Ok(code.to_string()),
+                None => {
+                    let why =
+                        instance.error.unwrap_or_else(|| "it ended without a word".to_owned());
+                    Err(Failure::new(format!("{name} has no status: {why}")))
+                }
+            }
+        }
+    })
+    .await
+}
+
+pub(crate) async fn snapshot(session: &Session, command: SnapshotCommand) -> Result<u8, Failure> {
+    let client = session.connect().await?;
+    match command {
+        SnapshotCommand::Create { instance, name } => {
+            let snapshot = client.create_snapshot(&instance, &SnapshotRequest { name }).await?;
+            session.printer.one(&snapshot, || snapshot.name.clone())?;
+        }
+        SnapshotCommand::Ls { instance, quiet, format } => {
+            let style = session.printer.style(format.as_deref(), quiet)?;
+            session.printer.list(&client.snapshots(&instance).await?, false, &style)?;
+        }
+        SnapshotCommand::Restore { instance, name } => {
+            let restored = client.restore_snapshot(&instance, &name).await?;
+            session.printer.one(&restored, || instance.clone())?;
+        }
+        SnapshotCommand::Rm { instance, name } => {
+            client.delete_snapshot(&instance, &name).await?;
+            session.printer.line(&name)?;
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `kernctl run` and `kernctl create`.
+
+use bhojpur_api::{HealthCheck, RunRequest};
+use bhojpur_client::{Client, LogOptions};
+
+use super::console::{self, Watch};
+use super::note;
+use crate::arguments::{Create, Run};
+use crate::failure::status;
+use crate::output::Printer;
+use crate::session::Session;
+use crate::{Failure, env_file};
+
+pub(crate) async fn create(session: &Session, create: &Create) -> Result<u8, Failure> {
+    let mut request = request(&create.options)?;
+    request.create_only = true;
+    let instance = session.connect().await?.run(&request).await?;
+    session.printer.one(&instance, || instance.id.clone())?;
+    Ok(0)
+}
+
+pub(crate) async fn run(session: &Session, run: &Run) -> Result<u8, Failure> {
+    let mut request = request(&run.options)?;
+    if run.detach {
+        if run.interactive {
+            return Err(Failure::usage(
+                "what is left to itself has no terminal: -d and -i exclude each other",
+            )
+            .advise("use -d, then kernctl attach"));
+        }
+        request.remove = run.rm;
+        let instance = session.connect().await?.run(&request).await?;
+        session.printer.one(&instance, || instance.id.clone())?;
+        return Ok(0);
+    }
+    let client = session.connect().await.map_err(not_started)?;
+    // A program that ends at once is removed by us, when its output and status are known.
+    let instance = client.run(&request).await.map_err(|error| not_started(error.into()))?;
+    let how = Watch { options: LogOptions::default(), input: run.interactive, proxy: true };
+    let result = follow(&client, &session.printer, &instance.id, how).await;
+    if run.rm
+        && let Err(error) = client.delete_instance(&instance.id, true, false).await
+    {
+        note(&format!("{} could not be removed: {error}", instance.name));
+    }
+    result
+}
+
+async fn follow(client: &Client, printer: &Printer, id: &str, how: Watch) -> Result<u8, Failure> {
+    let ended = console::watch(client, printer, id, how).await;
+    match ended.map_err(|failure| failure.with_status(status::LOST))? {
+        Some(instance) => Ok(console::exit_status(&instance)),
+        None => Ok(0),
+    }
+}
+
+fn not_started(failure: Failure) -> Failure {
+    failure.with_status(status::NOT_STARTED)
+}
+
+/// What the options ask for.
+fn request(options: &crate::arguments::Options) -> Result<RunRequest, Failure> {
+    let mut words = options.words.iter().cloned();
+    let image = match &options.image_name {
+        Some(name) => name.clone(),
+        None => words.next().ok_or_else(|| Failure::usage("an image is wanted"))?,
+    };
+    let mut args: Vec<String> = words.collect();
+    // `IMAGE -- ARGS` is what `kernel run` takes.
+    if args.first().is_some_and(|word| word == "--") {
+        args.remove(0);
+    }
+    let probe = options.health_http.clone().or_else(|| options.health_tcp.clone());
+    let milliseconds =
+        |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let health = probe.map(|probe| HealthCheck {
+        probe,
+        interval_ms: milliseconds(options.health_interval),
+        timeout_ms: milliseconds(options.health_timeout),
+        retries: options.health_retries,
+        start_period_ms: milliseconds(options.health_start_period),
+        restart: options.health_restart,
+    });
+    if health.is_none() && options.health_restart {
+        return Err(Failure::usage("--health-restart needs --health-http or --health-tcp"));
+    }
+    Ok(RunRequest {
+        image,
+        name: options.name.clone().unwrap_or_default(),
+        provider: options.provider.clone().unwrap_or_default(),
+        args: (!args.is_empty()).then_some(args),
+        env: env_file::environment(&options.env_file, &options.env)?,
+        labels: options.label.iter().cloned().collect(),
+        memory_mib: options.memory,
+        cpus: options.cpus,
+        ports: options.publish.clone(),
+        volumes: options.volume.clone(),
+        network: options.network.clone().unwrap_or_default(),
+        restart: options.restart.clone().unwrap_or_default(),
+        health,
+        remove: false,
+        create_only: false,
+        debug_port: options.debug.then_some(options.debug_port),
+        stop_grace_s: options.stop_timeout,
+    })
+}

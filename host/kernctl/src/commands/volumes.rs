@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `kernctl volume`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bhojpur_api::{AttachRequest, VolumeQuery};
+use bhojpur_client::Upload;
+
+use super::build::Bar;
+use super::{each, inspect, note};
+use crate::Failure;
+use crate::arguments::{
+    AttachVolume, CreateVolume, Listing, VolumeAttach, VolumeCommand, VolumeCreate,
+};
+use crate::context::{self, Ignored, Keep};
+use crate::session::Session;
+
+pub(crate) async fn execute(session: &Session, command: VolumeCommand) -> Result<u8, Failure> {
+    match command {
+        VolumeCommand::Create(create) => self::create(session, &create).await,
+        VolumeCommand::Ls(listing) => list(session, &listing).await,
+        VolumeCommand::Rm { volumes, force } => remove(session, &volumes, force).await,
+        VolumeCommand::Inspect { volumes, format } => {
+            let style = session.printer.style(format.as_deref(), false)?;
+            let client = session.connect().await?;
+            let mut documents = Vec::new();
+            for name in &volumes {
+                documents.push(inspect::find(&client, name, Some("volume")).await?);
+            }
+            session.printer.documents(&documents, &style)?;
+            Ok(0)
+        }
+        VolumeCommand::Attach(attach) => self::attach(session, &attach).await,
+        VolumeCommand::Detach { volume, instance } => {
+            detach(session, &volume, instance.as_deref()).await
+        }
+    }
+}
+
+async fn create(session: &Session, create: &VolumeCreate) -> Result<u8, Failure> {
+    let labels: BTreeMap<&str, &str> =
+        create.label.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let query = VolumeQuery {
+        name: create.name.clone(),
+        provider: create.provider.clone().unwrap_or_default(),
+        size_bytes: create.size,
+        labels: if labels.is_empty() {
+            String::new()
+        } else {
+            serde_json::json!(labels).to_string()
+        },
+    };
+    let content = match &create.from {
+        Some(path) => Some(content(path).await?),
+        None => None,
+    };
+    let client = session.connect().await?;
+    let (content, bar) = match content {
+        Some((upload, size)) => {
+            let bar = Bar::new(!session.printer.is_json(), "sending", size);
+            (Some(bar.follow(upload)), Some(bar))
+        }
+        None => (None, None),
+    };
+    let volume = client.create_volume(&query, content).await;
+    bar.inspect(Bar::finish);
+    let volume = volume?;
+    session.printer.one(&volume, || volume.name.clone())?;
+    Ok(0)
+}
+
+/// A tar of a directory, or one that is there already.
+async fn content(path: &Path) -> Result<(Upload, u64), Failure> {
+    if path == Path::new("-") {
+        return Ok((Upload::reader(tokio::io::stdin()), 0));
+    }
+    if path.is_dir() {
+        let packed = context::pack(path, Path::new(""), &Ignored::nothing(), Keep::Everything)?;
+        return Ok((packed.upload, packed.size));
+    }
+    let upload = Upload::file(path).await.map_err(|error| {
+        let what = format!("cannot read {}", path.display());
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Failure::not_found(format!("{what}: {error}")),
+            _ => Failure::io(what, &error),
+        }
+    })?;
+    let size = upload.size().unwrap_or(0);
+    Ok((upload, size))
+}
+
+pub(crate) async fn create_as_ancestor(
+    session: &Session,
+    old: CreateVolume,
+) -> Result<u8, Failure> {
+    if old.raw {
+        return Err(Failure::unsupported("disk images cannot become volumes")
+            .advise("give the directory with the files: --data DIR, without --raw"));
+    }
+    if let Some(kind) = old.r#type.as_deref().filter(|kind| *kind != "ext4") {
+        note(&format!("--type {kind} has no meaning: volumes are ext4"));
+    }
+    let create = VolumeCreate {
+        name: old.name,
+        size: old.size,
+        from: old.data,
+        provider: old.provider,
+        label: Vec::new(),
+    };
+    self::create(session, &create).await
+}
+
+pub(crate) async fn list(session: &Session, listing: &Listing) -> Result<u8, Failure> {
+    let style = session.printer.style(listing.format.as_deref(), listing.quiet)?;
+    let volumes = session.connect().await?.volumes().await?;
+    session.printer.list(&volumes, false, &style)?;
+    Ok(0)
+}
+
+pub(crate) async fn remove(
+    session: &Session,
+    volumes: &[String],
+    force: bool,
+) -> Result<u8, Failure> {
+    let client = session.connect().await?;
+    each(session, volumes, |name| {
+        let client = client.clone();
+        async move {
+            client.delete_volume(&name, force).await?;
+            Ok(name)
+        }
+    })
+    .await
+}
+
+impl From<AttachVolume> for VolumeAttach {
+    fn from(old: AttachVolume) -> Self {
+        Self {
+            volume: old.volume,
+            instance: old.instance,
+            mount_point: old.mount_point,
+            read_only: false,
+        }
+    }
+}
+
+pub(crate) async fn attach(session: &Session, attach: &VolumeAttach) -> Result<u8, Failure> {
+    if !attach.mount_point.starts_with('/') {
+        return Err(Failure::usage(format!(
+            "{:?} is not an absolute path of the guest",
+            attach.mount_point
+        )));
+    }
+    let request = AttachRequest {
+        instance: attach.instance.clone(),
+        mount_point: attach.mount_point.clone(),
+        read_only: attach.read_only,
+    };
+    let volume = session.connect().await?.attach_volume(&attach.volume, &request).await?;
+    session.printer.one(&volume, || volume.name.clone())?;
+    Ok(0)
+}
+
+pub(crate) async fn detach(
+    session: &Session,
+    volume: &str,
+    instance: Option<&str>,
+) -> Result<u8, Failure> {
+    let volume = session.connect().await?.detach_volume(volume, instance).await?;
+    session.printer.one(&volume, || volume.name.clone())?;
+    Ok(0)
+}
