@@ -71,7 +71,11 @@ const LAYERS: &[Layer] = &[
             "volume",
         ],
     },
-    Layer { name: "kernctl", place: "host/kernctl", below: &["abi", "api", "client", "daemon"] },
+    Layer {
+        name: "kernctl",
+        place: "host/kernctl",
+        below: &["abi", "api", "client", "command line", "daemon"],
+    },
     Layer { name: "xtask", place: "xtask", below: &["abi", "formats", "build", "monitor"] },
     Layer {
         name: "fuzz",
