@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Points in time as the database and the wire have them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970 in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,12 +11,6 @@ impl Timestamp {
     /// The present.
     pub(crate) fn now() -> Self {
         SystemTime::now().into()
-    }
-
-    /// How long it is ago; nothing when it lies ahead.
-    pub(crate) fn age(self) -> Duration {
-        let elapsed = Self::now().0.saturating_sub(self.0);
-        Duration::from_millis(u64::try_from(elapsed).unwrap_or(0))
     }
 
     /// RFC 3339 in UTC with milliseconds.

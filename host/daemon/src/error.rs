@@ -106,11 +106,7 @@ impl From<bhojpur_provider::Error> for Error {
             ErrorKind::Exhausted => Code::Exhausted,
             ErrorKind::Failed => Code::ProviderFailed,
         };
-        Self {
-            code,
-            message: error.to_string(),
-            advice: error.advice().map(str::to_owned),
-        }
+        Self { code, message: error.to_string(), advice: error.advice().map(str::to_owned) }
     }
 }
 

@@ -180,11 +180,8 @@ fn lock(root: &Path) -> Result<File> {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let owner = fs::read_to_string(&path).unwrap_or_default();
-            let message = format!(
-                "another daemon, process {}, works in {}",
-                owner.trim(),
-                root.display()
-            );
+            let message =
+                format!("another daemon, process {}, works in {}", owner.trim(), root.display());
             return Err(Error::new(Code::Conflict, message)
                 .advise("use that one, end it first, or choose another directory"));
         }

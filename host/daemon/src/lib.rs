@@ -2,12 +2,27 @@
 //! The daemon: state, REST interface, builds, supervision.
 #![forbid(unsafe_code)]
 
+mod ancestor;
 mod clock;
 mod config;
+mod engine;
 mod error;
 mod home;
+mod http;
+mod instance;
+mod locks;
+pub mod logging;
+mod metrics;
+mod model;
+mod providers;
 mod secret;
+mod server;
+mod store;
+mod web;
+mod wire;
 
 pub use config::{ANCESTOR_FILE_NAME, Builds, Config, FILE_NAME, Limits, Log, Tcp};
 pub use error::{Error, Result};
+pub use providers::Providers;
 pub use secret::Secret;
+pub use server::{Ready, run, run_with};

@@ -11,7 +11,8 @@ use toml_edit::{Document, Item, TableLike};
 use super::{Config, Tcp};
 use crate::{Error, Result};
 
-const TOP: &[&str] = &["default_provider", "listen", "limits", "builds", "instances", "log", "providers"];
+const TOP: &[&str] =
+    &["default_provider", "listen", "limits", "builds", "instances", "log", "providers"];
 const LISTEN: &[&str] = &["socket", "tcp", "certificate", "key", "names"];
 const LIMITS: &[&str] = &[
     "upload_mib",
@@ -29,8 +30,8 @@ const INSTANCES: &[&str] = &["log_max_mib"];
 const LOG: &[&str] = &["filter", "format", "file"];
 /// What can be told to the providers that there are.
 pub(super) const PROVIDER: &[(Kind, &[&str])] = &[
-    (Kind::Qemu, &["binary", "accelerator"]),
-    (Kind::Firecracker, &["binary", "jailer"]),
+    (Kind::Qemu, &["accelerator"]),
+    (Kind::Firecracker, &["binary", "range", "jailer", "jailer_uid", "jailer_gid"]),
 ];
 
 /// What is wrong, and where in the text.
@@ -113,8 +114,12 @@ fn listen(config: &mut Config, section: &dyn TableLike) -> Read<()> {
     for key in ["certificate", "key", "names"] {
         let Some(item) = section.get(key) else { continue };
         let Some(tcp) = &mut config.tcp else {
-            let problem = Problem::new(format!("{key:?} says nothing without \"tcp\""), item.span());
-            return Err(Problem { advice: Some("add tcp = \"ADDRESS:PORT\"".to_owned()), ..problem });
+            let problem =
+                Problem::new(format!("{key:?} says nothing without \"tcp\""), item.span());
+            return Err(Problem {
+                advice: Some("add tcp = \"ADDRESS:PORT\"".to_owned()),
+                ..problem
+            });
         };
         match key {
             "certificate" => tcp.certificate = Some(directory.join(string(item)?)),
@@ -280,7 +285,7 @@ mod tests {
             format = "text"
             file = "daemon.log"
             [providers.qemu]
-            binary = "/opt/qemu"
+            accelerator = "tcg"
             "#,
         )
         .unwrap();
@@ -292,7 +297,7 @@ mod tests {
         assert_eq!((config.limits.upload_bytes, config.limits.requests), (5 << 20, 7));
         assert!(config.builds.cgo && !config.log.json);
         assert_eq!(config.instance_log_max, Some(10 << 20));
-        assert_eq!(config.providers[&Kind::Qemu]["binary"], "/opt/qemu");
+        assert_eq!(config.providers[&Kind::Qemu]["accelerator"], "tcg");
     }
 
     #[test]

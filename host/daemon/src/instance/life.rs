@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! From making an instance to its end.
+
+use std::time::Duration;
+
+use bhojpur_provider::{
+    Attachment, Ended, ErrorKind, Plan, StagedImage, StagedVolume, Status, VolumeId,
+};
+use tokio::time::Instant as Deadline;
+
+use super::actor::Actor;
+use crate::clock::Timestamp;
+use crate::model::{Mount, Phase, Restart, Situation, Subject};
+use crate::store;
+use crate::{Error, Result};
+
+/// What a shell shows for a program that SIGKILL ended.
+const KILLED: u8 = 128 + 9;
+
+impl Actor {
+    /// Everything that makes it, as it is now.
+    pub(super) async fn plan(&self) -> Result<Plan> {
+        let (image, id) = (self.instance.image.clone(), self.instance.id.clone());
+        let kind = self.instance.provider;
+        let (locator, mounts) = self
+            .engine
+            .store
+            .read(move |connection| {
+                let image = store::images::by_id(connection, image.as_str())?
+                    .ok_or_else(|| Error::not_found("image", image.short()))?;
+                let staged = image.staged.into_iter().find(|(staged, _)| *staged == kind);
+                let mut mounts = Vec::new();
+                for mount in store::instances::mounts(connection, id.as_str())? {
+                    let volume = store::volumes::by_id(connection, mount.volume.as_str())?
+                        .ok_or_else(|| Error::not_found("volume", &mount.name))?;
+                    mounts.push((mount, volume.locator));
+                }
+                Ok((staged.map(|(_, locator)| locator), mounts))
+            })
+            .await?;
+        let locator = locator.ok_or_else(|| {
+            let message =
+                format!("the image {} is not staged for {kind}", self.instance.image.short());
+            Error::conflict(message).advise("build or import it for that provider")
+        })?;
+        let attachment = |(mount, locator): (Mount, String)| Attachment {
+            volume: StagedVolume { id: mount.volume, locator },
+            mount_point: mount.mount_point,
+            read_only: mount.read_only,
+        };
+        let instance = &self.instance;
+        Ok(Plan {
+            id: instance.id.clone(),
+            name: instance.name.clone(),
+            image: StagedImage { id: instance.image.clone(), locator },
+            args: instance.spec.args.clone(),
+            env: instance.env.expose().clone(),
+            memory_mib: instance.spec.memory_mib,
+            cpus: instance.spec.cpus,
+            ports: instance.spec.ports.clone(),
+            volumes: mounts.into_iter().map(attachment).collect(),
+            network: instance.spec.network.clone(),
+            debug_port: instance.spec.debug_port,
+        })
+    }
+
+    /// Makes what its row says. A failure undoes everything, the row as well.
+    pub(super) async fn create(&mut self, start: bool) -> Result<()> {
+        let made = self.make(start).await;
+        if let Err(error) = made {
+            if let Err(undo) = self.remove_all().await {
+                self.fail(format!("{error}; and it cannot be removed: {undo}")).await;
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    async fn make(&mut self, start: bool) -> Result<()> {
+        let plan = self.plan().await?;
+        self.provider.create(&plan).await?;
+        let provider = vec![("provider", self.instance.provider.to_string())];
+        self.instance.now.phase = Phase::Created;
+        if !start {
+            // It is acknowledged only once it is written.
+            self.intend(self.instance.now.clone()).await?;
+            self.tell("create", provider).await;
+            return Ok(());
+        }
+        self.tell("create", provider).await;
+        self.start(&plan).await
+    }
+
+    /// Starts what does not run. The plan has been made for this start.
+    async fn start(&mut self, plan: &Plan) -> Result<()> {
+        let keys = self.instance.mounts.iter().map(|mount| mount.volume.clone()).collect();
+        let volumes = self.engine.volume_locks.lock_all(keys).await;
+        let before = &self.instance.now;
+        self.intend(Situation {
+            phase: Phase::Starting,
+            by_user: false,
+            error: None,
+            ..before.clone()
+        })
+        .await?;
+        let started = match self.provider.start(plan).await {
+            // Its directory was lost; all that it had is in our database.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.provider.create(plan).await?;
+                self.provider.start(plan).await
+            }
+            started => started,
+        };
+        drop(volumes);
+        started?;
+        self.running(Timestamp::now()).await;
+        Ok(())
+    }
+
+    /// It runs, since `started`.
+    pub(super) async fn running(&mut self, started: Timestamp) {
+        let now = &mut self.instance.now;
+        now.phase = Phase::Running;
+        now.started = Some(started);
+        (now.ended, now.exit_code, now.error) = (None, None, None);
+        self.restart_at = None;
+        self.reached_at(None);
+        self.attend();
+        self.settle("start", Vec::new()).await;
+    }
+
+    pub(super) async fn start_by_user(&mut self) -> Result<()> {
+        match self.instance.now.phase {
+            Phase::Running => Ok(()),
+            Phase::Created | Phase::Stopped | Phase::Error | Phase::Restarting => {
+                self.streak = super::policy::Streak::default();
+                self.start_or_fail().await
+            }
+            _ => Err(self.refuse("started", "resume it when it is paused: kernctl resume")),
+        }
+    }
+
+    async fn start_or_fail(&mut self) -> Result<()> {
+        let started = match self.plan().await {
+            Ok(plan) => self.start(&plan).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &started {
+            self.fail(error.to_string()).await;
+        }
+        started
+    }
+
+    /// It could not be made, started or ended.
+    pub(super) async fn fail(&mut self, why: String) {
+        self.rest();
+        self.instance.now.phase = Phase::Error;
+        self.instance.now.error = Some(why.clone());
+        self.settle("error", vec![("error", why)]).await;
+    }
+
+    /// It does not run any more. Its policy says what comes next.
+    pub(super) async fn ended(&mut self, status: &Status) {
+        self.rest();
+        self.reached_at(None);
+        let now = &mut self.instance.now;
+        (now.exit_code, now.error) = match &status.ended {
+            Some(Ended::Exited { code }) => (Some(*code), None),
+            Some(Ended::Panicked { message }) => {
+                (None, Some(format!("the kernel panicked: {message}")))
+            }
+            Some(Ended::Killed) => (Some(KILLED), None),
+            Some(Ended::Lost { message }) => (None, Some(message.clone())),
+            None => (None, Some("it ended and did not say how".to_owned())),
+        };
+        let ended = status.ended_at.map_or_else(Timestamp::now, Timestamp::from);
+        now.ended = Some(ended);
+        let ran = now.started.map_or(Duration::ZERO, |started| {
+            Duration::from_millis(u64::try_from(ended.0 - started.0).unwrap_or(0))
+        });
+        let failed = now.exit_code != Some(0);
+        let policy = if now.by_user { Restart::No } else { self.instance.spec.restart };
+        let delay = self.streak.decide(policy, failed, ran);
+        now.phase = if delay.is_some() { Phase::Restarting } else { Phase::Stopped };
+        self.restart_at = delay.map(|delay| Deadline::now() + delay);
+        let code = now.exit_code.map(|code| ("exit_code", code.to_string()));
+        let error = now.error.clone().map(|error| ("error", error));
+        self.settle("die", code.into_iter().chain(error).collect()).await;
+        if delay.is_none() && self.instance.spec.remove {
+            self.remove_or_fail().await;
+        }
+    }
+
+    /// `--rm`.
+    pub(super) async fn remove_or_fail(&mut self) {
+        if let Err(error) = self.delete(true).await {
+            tracing::warn!(instance = %self.instance.id, %error, "cannot remove");
+        }
+    }
+
+    pub(super) async fn restart_by_policy(&mut self) {
+        self.restart_at = None;
+        self.instance.now.restarts = self.instance.now.restarts.saturating_add(1);
+        self.engine.metrics.restarted();
+        let started = match self.plan().await {
+            Ok(plan) => self.start(&plan).await,
+            Err(error) => Err(error),
+        };
+        let restarts = self.instance.now.restarts.to_string();
+        match started {
+            Ok(()) => self.tell("restart", vec![("restarts", restarts)]).await,
+            // What is in the way may go away: the policy goes on.
+            Err(error) => {
+                let policy = self.instance.spec.restart;
+                match self.streak.decide(policy, true, Duration::ZERO) {
+                    Some(delay) => {
+                        self.restart_at = Some(Deadline::now() + delay);
+                        self.instance.now.phase = Phase::Restarting;
+                        self.instance.now.error = Some(error.to_string());
+                        self.settle("error", vec![("error", error.to_string())]).await;
+                    }
+                    None => self.fail(error.to_string()).await,
+                }
+            }
+        }
+    }
+
+    pub(super) async fn delete(&mut self, force: bool) -> Result<()> {
+        let phase = self.instance.now.phase;
+        if !force && matches!(phase, Phase::Running | Phase::Paused | Phase::Stopping) {
+            return Err(self.refuse("removed", "stop it first: kernctl stop; or add --force"));
+        }
+        self.intend(Situation { phase: Phase::Deleting, ..self.instance.now.clone() }).await?;
+        let removed = self.remove_all().await;
+        if let Err(error) = &removed {
+            self.fail(format!("it cannot be removed: {error}")).await;
+        }
+        removed
+    }
+
+    /// Removes it from the provider, then from the disk, then from the database.
+    pub(super) async fn remove_all(&mut self) -> Result<()> {
+        self.rest();
+        self.provider.delete(&self.instance.id).await?;
+        crate::home::remove(&self.engine.home.snapshots_of(&self.instance.id))?;
+        let (id, name) = (self.instance.id.clone(), self.instance.name.clone());
+        self.engine
+            .store
+            .write(move |write| {
+                write.remove_instance(&id)?;
+                write.event(Subject::Instance, id.as_str(), &name, "delete", &[])
+            })
+            .await?;
+        self.engine.registry.remove(&self.instance.id);
+        self.instance.now.phase = Phase::Deleting;
+        self.gone = true;
+        self.publish();
+        Ok(())
+    }
+
+    pub(super) async fn rename(&mut self, name: String) -> Result<()> {
+        let (id, wanted, old) =
+            (self.instance.id.clone(), name.clone(), self.instance.name.clone());
+        self.engine
+            .store
+            .write(move |write| {
+                write.rename_instance(&id, &wanted)?;
+                write.event(Subject::Instance, id.as_str(), &wanted, "rename", &[("from", old)])
+            })
+            .await?;
+        self.instance.name = name;
+        self.publish();
+        Ok(())
+    }
+
+    pub(super) async fn attach(&mut self, mount: Mount) -> Result<()> {
+        if !self.instance.now.phase.is_at_rest() {
+            return Err(self.refuse("given a volume", "stop it first: kernctl stop"));
+        }
+        let (id, volume) = (self.instance.id.clone(), mount.clone());
+        let name = self.instance.name.clone();
+        self.engine
+            .store
+            .write(move |write| {
+                write.attach(&id, &volume)?;
+                let place = [("instance", name), ("mount_point", volume.mount_point.clone())];
+                write.event(Subject::Volume, volume.volume.as_str(), &volume.name, "attach", &place)
+            })
+            .await?;
+        self.instance.mounts.push(mount);
+        self.publish();
+        Ok(())
+    }
+
+    pub(super) async fn detach(&mut self, volume: VolumeId) -> Result<()> {
+        if !self.instance.now.phase.is_at_rest() {
+            return Err(self.refuse("freed of a volume", "stop it first: kernctl stop"));
+        }
+        let Some(index) = self.instance.mounts.iter().position(|mount| mount.volume == volume)
+        else {
+            let message = format!("the volume is not attached to {:?}", self.instance.name);
+            return Err(Error::conflict(message));
+        };
+        let (id, mount) = (self.instance.id.clone(), self.instance.mounts[index].clone());
+        let name = self.instance.name.clone();
+        self.engine
+            .store
+            .write(move |write| {
+                write.detach(&id, &mount.volume)?;
+                let place = [("instance", name)];
+                write.event(Subject::Volume, mount.volume.as_str(), &mount.name, "detach", &place)
+            })
+            .await?;
+        self.instance.mounts.remove(index);
+        self.publish();
+        Ok(())
+    }
+
+    pub(super) async fn console(&self) -> Result<std::path::PathBuf> {
+        if self.instance.now.phase != Phase::Running {
+            return Err(self.refuse("typed to", "start it first: kernctl start"));
+        }
+        Ok(self.provider.console(&self.instance.id).await?)
+    }
+}

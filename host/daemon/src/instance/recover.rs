@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! After the daemon was away: finish or undo what was in flight, and find again what runs.
+
+use bhojpur_provider::{ErrorKind, State, Status};
+use tokio::time::Instant as Deadline;
+
+use super::Command;
+use super::actor::{Actor, is_live};
+use super::stop::lost;
+use crate::Result;
+use crate::clock::Timestamp;
+use crate::model::Phase;
+
+impl Actor {
+    /// Brings what the database says and what there is together. What takes long, such as a
+    /// stop with its grace, goes on afterwards.
+    pub(super) async fn recover(&mut self) -> Result<()> {
+        let recovered = match self.instance.now.phase {
+            // Nobody was told that it exists.
+            Phase::Creating => self.remove_all().await,
+            Phase::Deleting => self.remove_all().await,
+            Phase::Restarting => {
+                self.restart_at = Some(Deadline::now());
+                Ok(())
+            }
+            _ => self.find().await,
+        };
+        if let Err(error) = &recovered {
+            tracing::warn!(instance = %self.instance.id, %error, "cannot be recovered");
+            self.fail(format!("it could not be recovered: {error}")).await;
+        }
+        recovered
+    }
+
+    async fn find(&mut self) -> Result<()> {
+        let status = match self.provider.status(&self.instance.id).await {
+            Ok(status) => Some(status),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        let live = status.as_ref().is_some_and(|status| is_live(status.state));
+        match (self.instance.now.phase, live) {
+            (Phase::Stopping, true) => {
+                self.ask_myself(Command::Stop { grace: None });
+                Ok(())
+            }
+            (_, true) => {
+                let status = status.unwrap_or_else(|| lost(&gone()));
+                self.adopt(&status).await;
+                Ok(())
+            }
+            (Phase::Starting, false) => {
+                self.start_again().await;
+                Ok(())
+            }
+            (Phase::Running | Phase::Paused | Phase::Stopping, false) => {
+                let status = status.unwrap_or_else(|| lost(&gone()));
+                self.ended(&status).await;
+                Ok(())
+            }
+            // At rest, as it should be. What --rm left is removed.
+            _ => {
+                let finished = self.instance.now.phase == Phase::Stopped;
+                if finished && self.instance.spec.remove && self.instance.now.started.is_some() {
+                    self.remove_or_fail().await;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// It runs, and has run all the time.
+    async fn adopt(&mut self, status: &Status) {
+        let before = self.instance.now.clone();
+        let now = &mut self.instance.now;
+        now.phase = if status.state == State::Paused { Phase::Paused } else { Phase::Running };
+        let found = status.started_at.map(Timestamp::from);
+        now.started = match before.phase {
+            Phase::Starting => found.or_else(|| Some(Timestamp::now())),
+            _ => now.started.or(found),
+        };
+        (now.ended, now.exit_code, now.error) = (None, None, None);
+        self.reached_at(status.address);
+        if self.instance.now.phase == Phase::Running {
+            self.attend();
+        }
+        if self.instance.now == before {
+            self.publish();
+        } else {
+            self.settle("start", Vec::new()).await;
+        }
+    }
+
+    /// It was about to be started. A failure is shown, as it would have been then.
+    async fn start_again(&mut self) {
+        self.instance.now.phase = Phase::Stopped;
+        if let Err(error) = self.start_by_user().await {
+            tracing::warn!(instance = %self.instance.id, %error, "cannot be started");
+        }
+    }
+}
+
+fn gone() -> bhojpur_provider::Error {
+    bhojpur_provider::Error::new(ErrorKind::NotFound, "the provider has lost it")
+}

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Ending an instance, holding it, and saving it.
+
+use std::time::Duration;
+
+use bhojpur_provider::{Ended, ErrorKind, State, Status};
+use tokio::time::{Instant as Deadline, sleep_until};
+
+use super::actor::{Actor, closed, is_live};
+use super::{Command, GRACE, Reply, Request};
+use crate::clock::Timestamp;
+use crate::model::{Phase, Situation, Snapshot, Subject};
+use crate::{Error, Result, home};
+
+impl Actor {
+    fn grace(&self, wanted: Option<Duration>) -> Duration {
+        wanted.or(self.instance.spec.stop_grace).unwrap_or(GRACE)
+    }
+
+    /// Asks it to end, and ends it when it does not.
+    pub(super) async fn stop(&mut self, grace: Option<Duration>) -> Result<()> {
+        match self.instance.now.phase {
+            Phase::Running | Phase::Paused | Phase::Stopping => {
+                let grace = self.grace(grace);
+                self.end(grace, true).await
+            }
+            Phase::Restarting => {
+                self.restart_at = None;
+                let now = self.instance.now.clone();
+                self.intend(Situation { phase: Phase::Stopped, by_user: true, ..now }).await?;
+                self.tell("stop", Vec::new()).await;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends it at once.
+    pub(super) async fn kill(&mut self) -> Result<()> {
+        match self.instance.now.phase {
+            Phase::Running | Phase::Paused | Phase::Stopping => {
+                self.end(Duration::ZERO, true).await
+            }
+            Phase::Restarting => self.stop(None).await,
+            _ => Err(self.refuse("killed", "it does not run")),
+        }
+    }
+
+    pub(super) async fn restart(&mut self, grace: Option<Duration>) -> Result<()> {
+        // --rm is for an end that nobody wanted to be followed by a start.
+        let remove = std::mem::take(&mut self.instance.spec.remove);
+        let stopped = self.stop(grace).await;
+        self.instance.spec.remove = remove;
+        stopped?;
+        self.start_by_user().await
+    }
+
+    /// An instance that became unhealthy is ended, and its policy applies.
+    pub(super) async fn end_unhealthy(&mut self) -> Result<()> {
+        let grace = self.grace(None);
+        self.end(grace, false).await
+    }
+
+    /// Asks, waits, ends. While it waits, commands to end it sooner are heard.
+    async fn end(&mut self, grace: Duration, by_user: bool) -> Result<()> {
+        let now = self.instance.now.clone();
+        let was_paused = now.phase == Phase::Paused;
+        self.intend(Situation { phase: Phase::Stopping, by_user, ..now }).await?;
+        if by_user {
+            self.tell("stop", Vec::new()).await;
+        }
+        let mut replies = Vec::new();
+        let ended = match self.end_within(grace, was_paused, &mut replies).await {
+            Ok(Some(status)) => {
+                self.ended(&status).await;
+                Ok(())
+            }
+            // The daemon ends before the instance does: the next one goes on.
+            Ok(None) => Err(Error::conflict("the daemon is ending; the instance is being stopped")),
+            Err(error) => {
+                self.fail(format!("it cannot be ended: {error}")).await;
+                Err(error)
+            }
+        };
+        for reply in replies {
+            let answer = match &ended {
+                Ok(()) => Ok(Reply::Done(self.published())),
+                Err(error) => Err(Error::new(error.code(), error)),
+            };
+            let _ = reply.send(answer);
+        }
+        ended
+    }
+
+    /// How it ended; nothing when the daemon ends first.
+    async fn end_within(
+        &mut self,
+        grace: Duration,
+        was_paused: bool,
+        replies: &mut Vec<tokio::sync::oneshot::Sender<Result<Reply>>>,
+    ) -> Result<Option<Status>> {
+        let asked = !grace.is_zero() && self.request_stop(was_paused).await?;
+        if asked {
+            let deadline = Deadline::now() + grace;
+            match self.wait_or_hear(deadline, replies).await {
+                Waited::Ended(status) => return Ok(Some(status)),
+                Waited::Closing => return Ok(None),
+                Waited::Impatient => {}
+            }
+        }
+        self.provider.kill(&self.instance.id).await?;
+        Ok(Some(self.found_ended().await))
+    }
+
+    async fn request_stop(&mut self, was_paused: bool) -> Result<bool> {
+        if was_paused && self.provider.resume(&self.instance.id).await.is_err() {
+            return Ok(false);
+        }
+        match self.provider.request_stop(&self.instance.id).await {
+            Ok(()) => Ok(true),
+            // It cannot be asked, or has ended in the meantime: then ending it succeeds too.
+            Err(error) if error.kind() != ErrorKind::NotReady => {
+                tracing::debug!(instance = %self.instance.id, %error, "cannot ask it to stop");
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn wait_or_hear(
+        &mut self,
+        deadline: Deadline,
+        replies: &mut Vec<tokio::sync::oneshot::Sender<Result<Reply>>>,
+    ) -> Waited {
+        loop {
+            let left = deadline.saturating_duration_since(Deadline::now());
+            let request = tokio::select! {
+                biased;
+                () = closed(&mut self.closing) => return Waited::Closing,
+                request = self.requests.recv() => request,
+                found = self.provider.wait(&self.instance.id, left) => match found {
+                    Ok(status) if !is_live(status.state) => return Waited::Ended(status),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {
+                        return Waited::Ended(lost(&error));
+                    }
+                    _ => {
+                        sleep_until(deadline.min(Deadline::now() + Duration::from_millis(50))).await;
+                        None
+                    }
+                },
+                () = sleep_until(deadline) => return Waited::Impatient,
+            };
+            match request {
+                None if left.is_zero() => return Waited::Impatient,
+                None => {}
+                Some(Request { command: Command::Stop { .. }, reply }) => replies.push(reply),
+                Some(Request { command: Command::Kill, reply }) => {
+                    replies.push(reply);
+                    return Waited::Impatient;
+                }
+                Some(request @ Request { command: Command::Delete { force: true }, .. }) => {
+                    self.pending.push_back(request);
+                    return Waited::Impatient;
+                }
+                // Everything else can wait until it has ended.
+                Some(request) => self.pending.push_back(request),
+            }
+        }
+    }
+
+    /// What the provider says of an instance that does not run any more.
+    async fn found_ended(&self) -> Status {
+        match self.provider.status(&self.instance.id).await {
+            Ok(status) if !is_live(status.state) => status,
+            Ok(status) => Status { ended: Some(Ended::Killed), ..status },
+            Err(error) => lost(&error),
+        }
+    }
+
+    pub(super) async fn pause(&mut self) -> Result<()> {
+        match self.instance.now.phase {
+            Phase::Paused => return Ok(()),
+            Phase::Running => {}
+            _ => return Err(self.refuse("paused", "only what runs can be paused")),
+        }
+        self.provider.pause(&self.instance.id).await?;
+        self.instance.now.phase = Phase::Paused;
+        // What is held does not answer.
+        self.rest();
+        self.settle("pause", Vec::new()).await;
+        Ok(())
+    }
+
+    pub(super) async fn resume(&mut self) -> Result<()> {
+        match self.instance.now.phase {
+            Phase::Running => return Ok(()),
+            Phase::Paused => {}
+            _ => return Err(self.refuse("resumed", "only what is paused can be resumed")),
+        }
+        self.provider.resume(&self.instance.id).await?;
+        self.instance.now.phase = Phase::Running;
+        self.attend();
+        self.settle("resume", Vec::new()).await;
+        Ok(())
+    }
+
+    pub(super) async fn save_snapshot(&mut self, name: String) -> Result<Snapshot> {
+        if !self.provider.capabilities().snapshot {
+            let what = format!("{} cannot save instances", self.instance.provider.title());
+            return Err(Error::new(bhojpur_api::Code::Unsupported, what));
+        }
+        let running = match self.instance.now.phase {
+            Phase::Running => true,
+            Phase::Paused => false,
+            _ => return Err(self.refuse("saved", "start it first: kernctl start")),
+        };
+        let place = self.engine.home.snapshots_of(&self.instance.id).join(&name);
+        if place.exists() {
+            return Err(Error::conflict(format!("there is another snapshot {name:?}"))
+                .advise("choose another name, or remove that one first"));
+        }
+        let scratch = self.engine.home.scratch()?;
+        if running {
+            self.pause().await?;
+        }
+        let saved = self.provider.save_snapshot(&self.instance.id, scratch.path()).await;
+        if running {
+            self.resume().await?;
+        }
+        saved?;
+        home::make(&self.engine.home.snapshots_of(&self.instance.id))?;
+        let size = directory_size(scratch.path());
+        home::settle(scratch.path(), &place)?;
+        let snapshot = Snapshot { name, created: Timestamp::now(), size };
+        let (id, row, of) =
+            (self.instance.id.clone(), snapshot.clone(), self.instance.name.clone());
+        let written = self
+            .engine
+            .store
+            .write(move |write| {
+                write.add_snapshot(&id, &row)?;
+                let attributes = [("snapshot", row.name.clone())];
+                write.event(Subject::Instance, id.as_str(), &of, "snapshot", &attributes)
+            })
+            .await;
+        if written.is_err() {
+            home::remove(&place)?;
+        }
+        written.map(|()| snapshot)
+    }
+
+    pub(super) async fn restore_snapshot(&mut self, name: String) -> Result<()> {
+        if !self.instance.now.phase.is_at_rest() {
+            return Err(self.refuse("restored", "stop it first: kernctl stop"));
+        }
+        let place = self.engine.home.snapshots_of(&self.instance.id).join(&name);
+        if !place.is_dir() {
+            return Err(Error::not_found("snapshot", &name));
+        }
+        let plan = self.plan().await?;
+        let now = self.instance.now.clone();
+        self.intend(Situation { phase: Phase::Starting, by_user: false, error: None, ..now })
+            .await?;
+        if let Err(error) = self.provider.restore_snapshot(&plan, &place).await {
+            self.fail(error.to_string()).await;
+            return Err(error.into());
+        }
+        self.running(Timestamp::now()).await;
+        Ok(())
+    }
+
+    pub(super) async fn forget_snapshot(&mut self, name: String) -> Result<()> {
+        let (id, wanted) = (self.instance.id.clone(), name.clone());
+        self.engine.store.write(move |write| write.remove_snapshot(&id, &wanted)).await?;
+        home::remove(&self.engine.home.snapshots_of(&self.instance.id).join(&name))
+    }
+}
+
+enum Waited {
+    Ended(Status),
+    /// The time is over, or somebody does not want to wait.
+    Impatient,
+    Closing,
+}
+
+pub(super) fn lost(error: &bhojpur_provider::Error) -> Status {
+    Status {
+        state: State::Stopped,
+        address: None,
+        ended: Some(Ended::Lost { message: error.to_string() }),
+        started_at: None,
+        ended_at: None,
+    }
+}
+
+/// What the files of a directory take on the disk.
+fn directory_size(directory: &std::path::Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let found = entry.metadata().ok()?;
+            Some(if found.is_dir() { directory_size(&entry.path()) } else { found.blocks() * 512 })
+        })
+        .sum()
+}
+
+/// Commands of the daemon itself have nobody who waits.
+impl Actor {
+    pub(super) fn ask_myself(&mut self, command: Command) {
+        let (reply, _) = tokio::sync::oneshot::channel();
+        self.pending.push_back(Request { command, reply });
+    }
+}
