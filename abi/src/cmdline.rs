@@ -79,6 +79,12 @@ pub fn option<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     words(line).filter(|word| word.name == name).last().map(|word| word.value.unwrap_or(""))
 }
 
+/// Whether the line says anything to us.
+pub fn is_for_us(line: &str) -> bool {
+    let ours = |word: Word<'_>| word.name == "ip" || word.name.starts_with(PREFIX);
+    words(line).any(ours) || arguments(line).is_some()
+}
+
 /// Whether the line asks for control records in the console's stream.
 pub fn wants_serial_control(line: &str) -> bool {
     option(line, crate::stream::OPTION) == Some(crate::stream::SERIAL)

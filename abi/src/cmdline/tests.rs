@@ -89,7 +89,7 @@ fn malformed_networks_are_refused() {
 
 #[cfg(feature = "alloc")]
 mod applied {
-    use crate::cmdline::apply;
+    use crate::cmdline::{apply, is_for_us};
     use crate::config::{Network, OwnedConfig};
     use crate::control::Level;
     use std::string::ToString;
@@ -107,6 +107,7 @@ mod applied {
     fn a_line_without_our_words_changes_nothing() {
         let mut config = base();
         let line = "console=ttyS0 reboot=k panic=1 pci=off virtio_mmio.device=4K@0xc0001000:5";
+        assert!(!is_for_us(line));
         assert_eq!(apply(line, &mut config), Ok(false));
         assert_eq!(config, base());
     }
@@ -119,6 +120,7 @@ mod applied {
                     bhojpur.mount=ext4:LABEL=a:b:/data:ro bhojpur.mount=auto:/dev/vdb:/more \
                     bhojpur.option=terminal=24x80 bhojpur.control=serial bhojpur.mmds \
                     bhojpur.mmds=169.254.170.2 -- new \"two words\"";
+        assert!(is_for_us(line) && is_for_us("--") && is_for_us("ip=off"));
         assert_eq!(apply(line, &mut config), Ok(true));
         assert_eq!(config.args, [&b"/app/web"[..], b"new", b"two words"]);
         assert_eq!(config.env, [&b"MODE=run"[..], b"PATH=/bin", b"TEXT=a b=c"]);

@@ -13,6 +13,9 @@ use knet::Stack;
 
 /// Applies the kernel's command line to `record`.
 pub(crate) fn with_command_line<'a>(record: &'a [u8], line: &str) -> Result<Cow<'a, [u8]>, String> {
+    if !abi::cmdline::is_for_us(line) {
+        return Ok(Cow::Borrowed(record));
+    }
     let mut config = owned(record)?;
     match abi::cmdline::apply(line, &mut config) {
         Ok(false) => Ok(Cow::Borrowed(record)),
