@@ -139,7 +139,7 @@ fn unpack(tar: impl Read, directory: &Path, rename: Option<(&str, &Path)>) -> Re
             continue;
         }
         let target = match rename {
-            Some((base, to)) => to.join(name.strip_prefix(base).unwrap_or(&name)),
+            Some((base, to)) => renamed(&name, base, to),
             None => name.clone(),
         };
         // What stands in the way as a symbolic link would lead elsewhere.
@@ -156,7 +156,7 @@ fn unpack(tar: impl Read, directory: &Path, rename: Option<(&str, &Path)>) -> Re
         if kind == EntryType::Link {
             let linked = entry.link_name().map_err(broken)?.ok_or_else(refused)?.into_owned();
             let linked = match rename {
-                Some((base, to)) => to.join(linked.strip_prefix(base).unwrap_or(&linked)),
+                Some((base, to)) => renamed(&linked, base, to),
                 None => linked,
             };
             if linked.components().any(|c| !matches!(c, Component::Normal(_) | Component::CurDir))
@@ -178,6 +178,15 @@ fn unpack(tar: impl Read, directory: &Path, rename: Option<(&str, &Path)>) -> Re
         let _ = fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o777));
     }
     Ok(())
+}
+
+/// A name of the tar with another beginning.
+fn renamed(name: &Path, base: &str, to: &Path) -> PathBuf {
+    match name.strip_prefix(base) {
+        Ok(rest) if rest.as_os_str().is_empty() => to.to_owned(),
+        Ok(rest) => to.join(rest),
+        Err(_) => name.to_owned(),
+    }
 }
 
 /// Whether a directory on the way to a path is a symbolic link.

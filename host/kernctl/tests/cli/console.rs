@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Programs in the foreground: output, status, Ctrl-C, keys.
+
+use std::io::{BufRead as _, BufReader};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::fake::{Answer, ended, events};
+use crate::world::World;
+
+#[test]
+fn the_programs_output_and_status_are_ours() {
+    let world = World::new();
+    let done = world.run(&["run", "--rm", "web", "--flag", "x"]);
+    assert_eq!((done.status, done.out.as_str(), done.err.as_str()), (3, "hello\n", ""));
+    let asked = world.fake.take();
+    let request = asked.iter().find(|asked| asked.line() == "POST /v1/instances").unwrap().json();
+    assert_eq!(request["args"], json!(["--flag", "x"]));
+    // Removed by us, when its output and status are known.
+    assert_eq!(request["remove"], false);
+    assert_eq!(
+        asked.last().unwrap().line(),
+        "DELETE /v1/instances/0123456789abcdef0123456789abcdef?force=true"
+    );
+}
+
+#[test]
+fn what_is_asked_for_reaches_the_daemon() {
+    let world = World::new();
+    world.file("vars", "# c\nFROM_FILE=1\nTAKEN\n");
+    let mut command = world.command(&[
+        "run",
+        "-d",
+        "--rm",
+        "--name",
+        "w",
+        "-p",
+        "8080:80",
+        "-p",
+        "53/udp",
+        "-v",
+        "data:/data:ro",
+        "-e",
+        "A=b=c",
+        "-e",
+        "HERE",
+        "--env-file",
+        "vars",
+        "-m",
+        "1g",
+        "--cpus",
+        "2",
+        "--restart",
+        "on-failure:5",
+        "--health-http",
+        "80/up",
+        "--health-interval",
+        "1m",
+        "-l",
+        "tier=front",
+        "--provider",
+        "qemu",
+        "--network",
+        "bridge:br0",
+        "--stop-timeout",
+        "7",
+        "web",
+        "--",
+        "-x",
+    ]);
+    let done = crate::world::done(command.env("HERE", "yes").env("TAKEN", "too").output().unwrap());
+    assert_eq!(
+        (done.status, done.out.as_str()),
+        (0, "0123456789abcdef0123456789abcdef\n"),
+        "{done:?}"
+    );
+    let request = world.fake.take().pop().unwrap().json();
+    assert_eq!(
+        request,
+        json!({
+            "image": "web", "name": "w", "provider": "qemu", "args": ["-x"],
+            "env": {"A": "b=c", "FROM_FILE": "1", "HERE": "yes", "TAKEN": "too"}, "labels": {"tier": "front"},
+            "memory_mib": 1024, "cpus": 2,
+            "ports": [
+                {"host_address": "127.0.0.1", "host": 8080, "guest": 80, "protocol": "tcp"},
+                {"host_address": "127.0.0.1", "host": 0, "guest": 53, "protocol": "udp"},
+            ],
+            "volumes": [{"volume": "data", "mount_point": "/data", "read_only": true}],
+            "network": {"mode": "bridge", "bridge": "br0"}, "restart": {"name": "on-failure", "max_retries": 5},
+            "health": {
+                "probe": {"type": "http", "port": 80, "path": "/up"}, "interval_ms": 60000, "timeout_ms": 2000, "retries": 3,
+                "start_period_ms": 10000, "restart": false,
+            },
+            "remove": true, "create_only": false, "debug_port": null, "stop_grace_s": 7,
+        })
+    );
+}
+
+#[test]
+fn how_a_program_ended_is_told_when_it_has_no_status() {
+    let world = World::new();
+    let mut lost = ended(0);
+    lost.as_object_mut().unwrap().remove("exit_code");
+    for (why, status) in
+        [("the monitor was killed", 126), ("the kernel panicked: out of frames", 127)]
+    {
+        lost["error"] = json!(why);
+        world.fake.answer(
+            "GET /v1/instances/0123456789abcdef0123456789abcdef/wait",
+            Answer::json(200, &lost),
+        );
+        let done = world.run(&["run", "web"]);
+        assert_eq!(done.status, status, "{done:?}");
+        assert!(done.err.contains(why), "{done:?}");
+    }
+}
+
+#[test]
+fn ctrl_c_asks_once_and_ends_the_second_time() {
+    let world = World::new();
+    let chunk = json!({"offset": 0, "text": "ready\n"});
+    world.fake.answer(
+        "GET /v1/instances/0123456789abcdef0123456789abcdef/logs",
+        Answer::bytes(events(&[chunk])),
+    );
+    world.fake.answer(
+        "GET /v1/instances/0123456789abcdef0123456789abcdef/wait",
+        Answer::json(200, &ended(137)).after(Duration::from_secs(5)),
+    );
+    let mut child = world.spawn(&["run", "web"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    let interrupt = || {
+        let pid = child.id().to_string();
+        assert!(
+            std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success()
+        );
+        std::thread::sleep(Duration::from_millis(700));
+    };
+    interrupt();
+    interrupt();
+    let done = crate::world::done(child.wait_with_output().unwrap());
+    assert_eq!(done.status, 137, "{done:?}");
+    let asked = world.fake.lines();
+    let stop = asked.iter().position(|line| line.ends_with("/stop")).unwrap();
+    let kill = asked.iter().position(|line| line.ends_with("/kill")).unwrap();
+    assert!(stop < kill, "{asked:?}");
+}
+
+#[test]
+fn keys_reach_the_console() {
+    let world = World::new();
+    let done = world.feed(&["run", "-i", "web"], b"typed\n");
+    assert_eq!((done.status, done.out.as_str()), (3, "hello\n"));
+    let asked = world.fake.take();
+    let input = asked.iter().find(|asked| asked.target.ends_with("/input")).unwrap();
+    assert_eq!(input.body, b"typed\n");
+}
+
+#[test]
+fn logs_end_where_they_end() {
+    let world = World::new();
+    assert_eq!(world.ok(&["logs", "--tail", "2", "web"]), "hello\nworld\n");
+    assert_eq!(world.fake.lines(), ["GET /v1/instances/web/logs?tail=2"]);
+    assert_eq!(world.ok(&["logs", "-f", "web"]), "hello\n");
+    world.fake.take();
+    // The ancestor's: gone when nobody follows any more.
+    assert_eq!(world.ok(&["logs", "--instance", "web", "--follow", "--delete"]), "hello\n");
+    assert_eq!(world.fake.lines().last().unwrap(), "DELETE /v1/instances/web?force=true");
+    assert_eq!(world.ok(&["wait", "web"]), "3\n");
+}

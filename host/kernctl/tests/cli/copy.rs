@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Files to and from volumes.
+
+use crate::fake::{Answer, not_found};
+use crate::world::World;
+
+/// A tar as the daemon sends it: names begin with the last part of the path.
+fn tar(entries: &[(&str, Option<&str>)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, content) in entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o755);
+        match content {
+            None => {
+                header.set_entry_type(tar::EntryType::Directory);
+                header.set_size(0);
+                builder.append_data(&mut header, name, std::io::empty()).unwrap();
+            }
+            Some(content) => {
+                header.set_size(content.len() as u64);
+                builder.append_data(&mut header, name, content.as_bytes()).unwrap();
+            }
+        }
+    }
+    builder.into_inner().unwrap()
+}
+
+fn names(tar: &[u8]) -> Vec<String> {
+    let mut archive = tar::Archive::new(tar);
+    archive
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+        .collect()
+}
+
+#[test]
+fn files_come_out_by_dockers_rules() {
+    let world = World::new();
+    let read = |name: &str| std::fs::read_to_string(world.path().join(name)).unwrap();
+    world
+        .fake
+        .answer("GET /v1/volumes/data/files", Answer::bytes(tar(&[("report.txt", Some("text"))])));
+    world.ok(&["cp", "data:/out/report.txt", "."]);
+    world.ok(&["cp", "data:/out/report.txt", "renamed.txt"]);
+    assert_eq!((read("report.txt"), read("renamed.txt")), ("text".into(), "text".into()));
+    assert_eq!(world.fake.lines()[0], "GET /v1/volumes/data/files?path=%2Fout%2Freport.txt");
+    world.fails(&["cp", "data:/out/report.txt", "none/x.txt"], 3);
+    let directory = tar(&[("out", None), ("out/a", Some("1"))]);
+    world.fake.answer("GET /v1/volumes/data/files", Answer::bytes(directory.clone()));
+    world.ok(&["cp", "data:/out", "new"]);
+    world.ok(&["cp", "data:/out", "."]);
+    assert_eq!((read("new/a"), read("out/a")), ("1".into(), "1".into()));
+    let done = world.command(&["cp", "data:/out", "-"]).output().unwrap();
+    assert!(done.stdout == directory);
+    world.fake.answer("GET /v1/volumes/data/files", Answer::bytes(tar(&[("a", Some("root"))])));
+    world.ok(&["cp", "data:/", "all"]);
+    assert_eq!(read("all/a"), "root");
+}
+
+#[test]
+fn files_go_in_by_dockers_rules() {
+    let world = World::new();
+    world.file("src/a", "1");
+    world.file("one.txt", "one");
+    let put = |words: &[&str]| {
+        world.fake.take();
+        world.ok(words);
+        let asked = world.fake.take().pop().unwrap();
+        (asked.target, names(&asked.body))
+    };
+    world.fake.answer("GET /v1/volumes/data/files", not_found("file"));
+    // Nothing there: it gets that name.
+    assert_eq!(
+        put(&["cp", "one.txt", "data:/d/new.txt"]),
+        ("/v1/volumes/data/files?path=%2Fd".into(), vec!["new.txt".into()])
+    );
+    assert_eq!(
+        put(&["cp", "src", "data:/d"]),
+        ("/v1/volumes/data/files?path=%2F".into(), vec!["d".into(), "d/a".into()])
+    );
+    assert_eq!(
+        put(&["cp", "src/.", "data:/d"]),
+        ("/v1/volumes/data/files?path=%2Fd".into(), vec!["a".into()])
+    );
+    assert_eq!(
+        put(&["cp", "one.txt", "data:/"]),
+        ("/v1/volumes/data/files?path=%2F".into(), vec!["one.txt".into()])
+    );
+    // A directory is there: it goes into it.
+    world.fake.answer("GET /v1/volumes/data/files", Answer::bytes(tar(&[("d", None)])));
+    assert_eq!(
+        put(&["cp", "one.txt", "data:/d"]),
+        ("/v1/volumes/data/files?path=%2Fd".into(), vec!["one.txt".into()])
+    );
+    let done = world.feed(&["cp", "-", "data:/d"], b"any bytes");
+    assert_eq!(done.status, 0);
+    assert_eq!(world.fake.take().pop().unwrap().body, b"any bytes");
+    let error = world.fails(&["cp", "data:/a", "other:/b"], 8);
+    assert!(error.contains("kernctl cp data:/a - | kernctl cp - other:/b"), "{error}");
+}
