@@ -49,8 +49,8 @@ const LAYERS: &[Layer] = &[
         place: "host/providers/",
         below: &["abi", "formats", "monitor", "provider"],
     },
-    Layer { name: "provider", place: "host/provider", below: &[] },
-    Layer { name: "volume", place: "host/volume", below: &["abi"] },
+    Layer { name: "provider", place: "host/provider", below: &["abi"] },
+    Layer { name: "volume", place: "host/volume", below: &["abi", "formats"] },
     Layer {
         name: "conformance",
         place: "host/conformance",
@@ -170,7 +170,8 @@ fn check_package(root: &Path, package: &Package, findings: &mut Findings) {
 }
 
 fn layer(root: &Path, path: &Path) -> Option<&'static Layer> {
-    let relative = path.strip_prefix(root).ok()?.to_string_lossy();
+    // By whole names: host/client is not in host/cli.
+    let relative = path.strip_prefix(root).ok()?;
     LAYERS.iter().find(|layer| relative.starts_with(layer.place))
 }
 
