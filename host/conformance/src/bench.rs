@@ -146,6 +146,17 @@ impl Bench {
         Ok(String::from_utf8_lossy(&bytes).replace("\r\n", "\n"))
     }
 
+    /// For a report: the end of what the instance said, and of what its kernel said.
+    async fn tail(&self, id: &InstanceId) -> Result<String> {
+        let mut text = last_lines(&self.log(id).await?);
+        let control = self.instance_directory(id).map(|directory| directory.join("control"));
+        if let Some(control) = control.and_then(|path| std::fs::read_to_string(path).ok()) {
+            text.push_str("\nits kernel:\n");
+            text.push_str(&last_lines(&control));
+        }
+        Ok(text)
+    }
+
     /// Waits until a line of the log is `text`.
     pub(crate) async fn says(&self, id: &InstanceId, text: &str) -> Result<()> {
         let said = |log: &str| log.lines().any(|line| line == text);
@@ -169,7 +180,8 @@ impl Bench {
             }
             if ended || Instant::now() > deadline {
                 let end = self.provider().status(id).await?;
-                bail!("the log does not show {what}; {end:?}; it is:\n{}", tail(&log));
+                let log = self.tail(id).await?;
+                bail!("the log does not show {what}; {end:?}; it is:\n{log}");
             }
             tokio::time::sleep(INTERVAL).await;
         }
@@ -181,15 +193,15 @@ impl Bench {
         if status.state == State::Stopped {
             return Ok(status);
         }
-        bail!("it does not end but is {status:?}; the log:\n{}", tail(&self.log(id).await?))
+        bail!("it does not end but is {status:?}; the log:\n{}", self.tail(id).await?)
     }
 
     /// Waits until the program has ended, and compares its status.
     pub(crate) async fn exits(&self, id: &InstanceId, code: u8) -> Result<Status> {
         let status = self.ended(id).await?;
         if status.ended != Some(Ended::Exited { code }) {
-            let log = self.log(id).await?;
-            bail!("status {code} was expected, it is {:?}; the log:\n{}", status.ended, tail(&log));
+            let log = self.tail(id).await?;
+            bail!("status {code} was expected, it is {:?}; the log:\n{log}", status.ended);
         }
         Ok(status)
     }
@@ -268,7 +280,7 @@ pub(crate) fn random() -> [u8; 16] {
     (u128::from(one) << 64 | u128::from(two)).to_le_bytes()
 }
 
-fn tail(log: &str) -> String {
+fn last_lines(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(12)..].join("\n")
 }

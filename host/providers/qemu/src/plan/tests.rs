@@ -60,7 +60,7 @@ fn arguments_replace_and_variables_are_added() {
     assert_eq!((config.network, config.addresses.len()), (Some(config::Network::None), 0));
     plan.network = Network::Tap { device: "tap0".into() };
     let record = configuration(&plan, &image()).unwrap();
-    assert_eq!(config::Config::parse(&record).unwrap().log_level(), Some(Level::Info));
+    assert_eq!(config::Config::parse(&record).unwrap().log_level(), Level::Info);
 }
 
 #[test]
