@@ -75,7 +75,7 @@ impl SpecialFiles for Special {
     }
 }
 
-/// Mounts at `path`, which is made when it is not there.
+/// Mounts at `path`, which is made with all above it when it is not there.
 pub(crate) fn mount_at(
     namespace: &Namespace,
     path: &[u8],
@@ -84,11 +84,15 @@ pub(crate) fn mount_at(
 ) -> Result<()> {
     let root = namespace.root();
     let start = Start { root: &root, base: &root };
-    let at = match namespace.resolve(start, path, kvfs::Follow::Yes) {
-        Err(Errno::ENOENT) => namespace.make_directory(start, path, 0o755)?,
-        other => other?,
+    let directory = |path: &[u8]| match namespace.resolve(start, path, kvfs::Follow::Yes) {
+        Err(Errno::ENOENT) => namespace.make_directory(start, path, 0o755),
+        other => other,
     };
-    namespace.mount(file_system, &at, flags)
+    let is_end = |&(at, &byte): &(usize, &u8)| at > 0 && byte == b'/';
+    for (above, _) in path.iter().enumerate().filter(is_end) {
+        directory(&path[..above])?;
+    }
+    namespace.mount(file_system, &directory(path)?, flags)
 }
 
 /// Mounts all but what shows the kernel; also gives the file system of files without names.
