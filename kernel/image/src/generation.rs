@@ -18,9 +18,11 @@ pub(crate) struct Generation {
     random: Arc<Random>,
 }
 
-/// Watches the generation that the tables name, if they do.
+/// Watches the generation that the tables name, if they do. QEMU's tables compute
+/// its address, which needs an interpreter, so only Firecracker's are searched.
 pub(crate) fn watch(tables: Option<&Tables>, random: &Arc<Random>) -> Option<Arc<Generation>> {
-    let (address, lines) = tables?.generation(&SystemMemory)?;
+    let tables = tables.filter(|_| khal::boot_info().is_firecracker())?;
+    let (address, lines) = tables.generation(&SystemMemory)?;
     let memory = Mmio::map(PhysAddr::new(address), GENERATION_SIZE).ok()?;
     let seen = [0, 8].map(|offset| AtomicU64::new(memory.read(offset)));
     let generation = Arc::new(Generation { memory, seen, random: random.clone() });
