@@ -163,6 +163,11 @@ fn command_line(
             words.push(quoted(&format!("bhojpur.env={name}={value}"), &what)?);
         }
         if let Some(args) = &document.args {
+            // Firecracker drops the sign when nothing stands behind it.
+            if args.is_empty() {
+                let message = "without a network, a program cannot be given no arguments at all";
+                return Err(Error::new(ErrorKind::Invalid, message));
+            }
             words.push("--".to_owned());
             for argument in args {
                 words.push(quoted(argument, "an argument")?);
@@ -311,6 +316,7 @@ mod tests {
         assert_eq!(kind(&|plan| plan.env = vec![("A".into(), "\"".into())]), ErrorKind::Invalid);
         assert_eq!(kind(&|plan| plan.env = vec![("A=".into(), "".into())]), ErrorKind::Invalid);
         assert_eq!(kind(&|plan| plan.args = Some(vec!["é".into()])), ErrorKind::Invalid);
+        assert_eq!(kind(&|plan| plan.args = Some(vec![])), ErrorKind::Invalid);
         assert_eq!(kind(&|plan| plan.args = Some(vec!["x".repeat(2000)])), ErrorKind::Invalid);
         let mut large = plan();
         large.env = vec![("A".into(), "x".repeat(60_000))];

@@ -10,10 +10,10 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::process::Command;
 
 use bhojpur_provider::{Error, ErrorKind, InstanceId, Network, Result};
 use serde::{Deserialize, Serialize};
-use tokio::process::Command;
 
 use crate::config::{Host, Range};
 
@@ -154,7 +154,7 @@ fn parse_routes(table: &str, own: &str) -> Vec<Route> {
 
 /// Makes the device and gives it its address, for `owner` to open. A device of the same name is
 /// left over from an earlier run, and goes first.
-pub async fn make(
+pub fn make(
     connection: &Connection,
     network: &Network,
     host: &Host,
@@ -163,38 +163,44 @@ pub async fn make(
     if !connection.ours {
         return Ok(());
     }
-    remove(connection, host).await?;
+    remove(connection, host)?;
     let device = &*connection.device;
     let (user, group) = (owner.0.to_string(), owner.1.to_string());
     let add = ["tuntap", "add", "dev", device, "mode", "tap", "user", &user, "group", &group];
-    let set_up = async {
-        run(host, &add).await?;
+    let set_up = || {
+        run(host, &add)?;
         if let Some(address) = connection.host_address() {
-            run(host, &["address", "add", &format!("{address}/30"), "dev", device]).await?;
+            run(host, &["address", "add", &format!("{address}/30"), "dev", device])?;
         }
         if let Network::Bridge { bridge } = network {
-            run(host, &["link", "set", "dev", device, "master", bridge]).await?;
+            run(host, &["link", "set", "dev", device, "master", bridge])?;
         }
-        run(host, &["link", "set", "dev", device, "up"]).await
+        run(host, &["link", "set", "dev", device, "up"])
     };
-    let outcome = set_up.await;
+    let outcome = set_up();
     if outcome.is_err() {
-        let _ = remove(connection, host).await;
+        let _ = remove(connection, host);
     }
     outcome
 }
 
 /// Takes the device away, when it is ours and there.
-pub async fn remove(connection: &Connection, host: &Host) -> Result<()> {
+pub fn remove(connection: &Connection, host: &Host) -> Result<()> {
     if !connection.ours || !host.interfaces.join(&connection.device).exists() {
         return Ok(());
     }
-    run(host, &["link", "delete", "dev", &connection.device]).await
+    match run(host, &["link", "delete", "dev", &connection.device]) {
+        // Somebody else was faster.
+        Err(_) if !host.interfaces.join(&connection.device).exists() => Ok(()),
+        done => done,
+    }
 }
 
-async fn run(host: &Host, words: &[&str]) -> Result<()> {
+/// Not asynchronous: each takes a few milliseconds, and an operation that is given up half-way
+/// must not leave a process behind that makes a device when nobody expects one any more.
+fn run(host: &Host, words: &[&str]) -> Result<()> {
     let program = host.ip.display();
-    let output = Command::new(&host.ip).args(words).output().await.map_err(|error| {
+    let output = Command::new(&host.ip).args(words).output().map_err(|error| {
         Error::io(format!("cannot run {program}"), error)
             .with_kind(ErrorKind::NotReady)
             .advise("install iproute2: apt-get install iproute2")
@@ -308,16 +314,16 @@ vpn\t00FE1EAC\t00000000\t0001\t0\t0\t0\t00FEFFFF\t0\t0\t0
         assert_eq!(choose(&escape).unwrap_err().kind(), ErrorKind::Invalid);
     }
 
-    #[tokio::test]
-    async fn what_cannot_be_made_is_told() {
+    #[test]
+    fn what_cannot_be_made_is_told() {
         let directory = tempfile::tempdir().unwrap();
         let host = host(directory.path(), "");
         let connection = choose(&id("1"), &Network::Default, Range::default(), &host, &[], None);
         let connection = connection.unwrap().unwrap();
-        let error = make(&connection, &Network::Default, &host, (0, 0)).await.unwrap_err();
+        let error = make(&connection, &Network::Default, &host, (0, 0)).unwrap_err();
         assert!(error.to_string().contains("tuntap add dev fc-100000000000"), "{error}");
         let nothing = Host { ip: "/nonexistent/ip".into(), ..host };
-        let error = make(&connection, &Network::Default, &nothing, (0, 0)).await.unwrap_err();
+        let error = make(&connection, &Network::Default, &nothing, (0, 0)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotReady);
         assert!(error.advice().unwrap().contains("iproute2"));
     }

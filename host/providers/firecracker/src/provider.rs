@@ -67,6 +67,12 @@ impl Firecracker {
         if !directory.monitor().is_running()? {
             return Ok(None);
         }
+        // One that was spawned and not noted as started belongs to a start that was cut short.
+        let (noted, pid) =
+            (directory.start().and_then(|start| start.pid), directory.monitor().pid());
+        if pid.is_some() && noted != pid {
+            return Ok(Some(State::Created));
+        }
         let described = self.client(directory).describe().await;
         Ok(match described.as_ref().map(|info| info.state.as_str()) {
             Ok("Paused") => Some(State::Paused),
@@ -305,7 +311,7 @@ impl Provider for Firecracker {
         directory.monitor().kill().await?;
         directory.proxy().kill().await?;
         if let Some(connection) = directory.connection() {
-            network::remove(&connection, &self.config.host).await?;
+            network::remove(&connection, &self.config.host)?;
         }
         directory.remove_all()
     }
