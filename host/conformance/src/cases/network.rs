@@ -27,6 +27,8 @@ pub(super) async fn ports(bench: &mut Bench) -> Result<()> {
     bench.provider().kill(&plan.id).await?;
     // The ports are free at once for the next start.
     bench.provider().start(&plan).await.context("start again on the same ports")?;
+    let twice = |log: &str| log.lines().filter(|&line| line == "ready").count() == 2;
+    bench.log_until(&plan.id, "a second run", twice).await?;
     converse(bench, &plan.id, &tcp).await?;
     bench.delete(&plan.id).await?;
     TcpListener::bind((tcp.host_address, tcp.host)).context("the port is not free again")?;

@@ -13,6 +13,7 @@ mod outcome;
 mod plan;
 mod provider;
 mod qmp;
+mod snapshot;
 mod start;
 
 pub use provider::QemuProvider;

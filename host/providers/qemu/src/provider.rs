@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::files::{self, Files};
 use crate::outcome::LastWords;
 use crate::qmp::{ANSWER_LIMIT, Client, RunState};
-use crate::{plan, start};
+use crate::{plan, snapshot, start};
 
 /// How long a look at an instance waits for QEMU. One that does not answer runs, as far as
 /// anybody can tell.
@@ -175,7 +175,7 @@ impl Provider for QemuProvider {
         Capabilities {
             ports: true,
             pause: true,
-            snapshot: false,
+            snapshot: true,
             debug: true,
             console: true,
             volumes: true,
@@ -281,6 +281,37 @@ impl Provider for QemuProvider {
 
     async fn resume(&self, id: &InstanceId) -> Result<()> {
         self.command(id, "resumed", "cont").await
+    }
+
+    async fn save_snapshot(&self, id: &InstanceId, directory: &Path) -> Result<()> {
+        let mut client = self.connect(id, "saved").await?;
+        if client.run_state().await? != RunState::Paused {
+            let message = format!("instance {} runs; only a paused one is saved", id.short());
+            return Err(Error::new(ErrorKind::Conflict, message).advise("pause it first"));
+        }
+        let plan = self.known(id)?.plan().ok_or_else(|| {
+            let message = format!("instance {} has lost its plan", id.short());
+            Error::new(ErrorKind::Failed, message)
+        })?;
+        snapshot::save(&mut client, &plan, directory).await
+    }
+
+    async fn restore_snapshot(&self, plan: &Plan, directory: &Path) -> Result<()> {
+        let files = self.known(&plan.id)?;
+        if files.monitor().is_running()? {
+            let message = format!("instance {} runs", plan.id.short());
+            return Err(Error::new(ErrorKind::Conflict, message).advise("stop it first"));
+        }
+        let prepared = plan::prepare(plan, &files, self.accelerator()?)?;
+        let arguments = snapshot::arguments(plan, directory)?;
+        start::spawn(&start::locate()?, plan, &files, &prepared, &arguments)?;
+        start::ready(&files).await?;
+        let mut client = self.connect(&plan.id, "restored").await?;
+        match snapshot::go_on(&mut client).await {
+            // QEMU tells on standard error what it does not like, and ends.
+            Err(_) if files.monitor().wait(LOOK_LIMIT).await? => Err(start::explain_end(&files)),
+            result => result,
+        }
     }
 
     async fn delete(&self, id: &InstanceId) -> Result<()> {

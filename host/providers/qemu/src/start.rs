@@ -86,6 +86,11 @@ fn ended_early(files: &Files, monitor: &Monitor) -> Result<()> {
     Err(explain(&monitor.messages()))
 }
 
+/// Why a machine that was there has ended before it ran.
+pub(crate) fn explain_end(files: &Files) -> Error {
+    explain(&files.monitor().messages())
+}
+
 /// What QEMU's message means for the user.
 fn explain(messages: &str) -> Error {
     let text = if messages.is_empty() { "it gave no reason" } else { messages };
