@@ -189,7 +189,9 @@ pub fn wait(
         };
         dequeue(&waiter);
         // A wake-up that came at the last moment counts.
-        return if waiter.woken.load(Ordering::Acquire) { Ok(()) } else { Err(error) };
+        let woken = waiter.woken.load(Ordering::Acquire);
+        keep(waiter);
+        return if woken { Ok(()) } else { Err(error) };
     }
 }
 

@@ -100,5 +100,7 @@ pub(super) fn positions<'a>(
     haystack: &'a [u8],
     needle: &'a [u8],
 ) -> impl Iterator<Item = usize> + 'a {
-    haystack.windows(needle.len()).enumerate().filter(move |(_, w)| *w == needle).map(|(at, _)| at)
+    // The first byte tells most places apart, without a call at each of them.
+    let is_there = move |w: &[u8]| w.first() == needle.first() && w == needle;
+    haystack.windows(needle.len()).enumerate().filter(move |(_, w)| is_there(w)).map(|(at, _)| at)
 }
