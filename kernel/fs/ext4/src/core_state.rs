@@ -3,6 +3,7 @@
 
 use crate::attributes::timestamp;
 use crate::disk::{Disk, SharedDisk};
+use crate::label;
 use crate::stamp::{Stamps, Times};
 use crate::volume::MountError;
 use alloc::sync::Arc;
@@ -35,11 +36,24 @@ pub(crate) struct Core {
     pub(crate) frees: bool,
     /// There is something to commit.
     pub(crate) pending: bool,
+    /// Changes since the last commit.
+    pub(crate) changes: u32,
 }
 
 impl Core {
     /// Mounts what is on `disk`, and replays its journal.
-    pub(crate) fn mount(disk: Disk, read_only: bool, now: u64) -> Result<Self, MountError> {
+    /// A volume that is `damaged` is shown without that.
+    pub(crate) fn mount(
+        disk: Disk,
+        read_only: bool,
+        damaged: bool,
+        now: u64,
+    ) -> Result<Self, MountError> {
+        let mut disk = disk;
+        let needs_recovery = label::needs_recovery(&mut disk).map_err(MountError::Device)?;
+        if read_only && needs_recovery && !damaged {
+            return Err(MountError::NeedsRecovery);
+        }
         let disk = SharedDisk(Arc::new(SpinLock::new(disk)));
         let time = Arc::new(AtomicU64::new(now));
         let services = MountServices::new(OperationTime(time.clone()), (), NoopObserver)
@@ -51,7 +65,7 @@ impl Core {
         };
         let engine = Ext4::mount(disk.clone(), services, options).map_err(MountError::Refused)?;
         let stamps = Stamps::new(&mut disk.0.lock()).map_err(MountError::Device)?;
-        Ok(Self { engine, disk, stamps, time, frees: false, pending: false })
+        Ok(Self { engine, disk, stamps, time, frees: false, pending: false, changes: 0 })
     }
 
     /// Sets the time of what comes next.
@@ -76,6 +90,7 @@ impl Core {
         self.engine.sync()?;
         self.frees = false;
         self.pending = false;
+        self.changes = 0;
         Ok(())
     }
 

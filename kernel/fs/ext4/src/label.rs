@@ -43,6 +43,13 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
 }
 
+/// True when the journal has something that belongs into the file system.
+pub(crate) fn needs_recovery(disk: &mut Disk) -> Result<bool, Errno> {
+    const INCOMPAT_RECOVER: u32 = 4;
+    let block = read_start(disk)?;
+    Ok(u32_at(&block, FEATURE_INCOMPAT_AT) & INCOMPAT_RECOVER != 0)
+}
+
 /// Reads the tags; `Ok(None)` when there is no ext2, ext3 or ext4 file system.
 pub fn read_label(disk: &mut Disk) -> Result<Option<Label>, Errno> {
     let block = read_start(disk)?;

@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use kdevice::BlockDevice;
 use kio::{Errno, Result};
-use ksync::SpinLock;
+use ksync::{SpinGuard, SpinLock};
 use kvfs::{FileSystem, FsStat, Inode, MountFlags};
 use rsext4::{Ext4Error, Ext4Result, InodeInfo, InodeNumber};
 
@@ -61,6 +61,8 @@ pub struct Options {
 pub enum MountError {
     /// The device does not even read.
     Device(Errno),
+    /// It is not to be written, but its journal has to be replayed first.
+    NeedsRecovery,
     /// There is no ext4 file system that this kernel knows.
     Refused(Ext4Error),
 }
@@ -69,6 +71,9 @@ impl fmt::Display for MountError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Device(error) => write!(f, "the disk cannot be read: {error}"),
+            Self::NeedsRecovery => {
+                f.write_str("it was not unmounted; mount it once without read-only, or run e2fsck")
+            }
             Self::Refused(error) => write!(f, "{error}"),
         }
     }
@@ -101,6 +106,8 @@ pub struct Volume {
 
 /// Blocks that stay for the metadata of what is written late.
 const SLACK_BLOCKS: u64 = 32;
+/// Changes that wait for a commit at most.
+const CHANGES: u32 = 256;
 
 impl Volume {
     /// Mounts the file system on `device`. A journal is replayed. With damage
@@ -113,20 +120,21 @@ impl Volume {
     ) -> core::result::Result<Arc<Mounted>, MountError> {
         let now = environment.realtime().as_nanos() as u64;
         let mut read_only = options.read_only || device.limits().read_only;
-        let attempt = |read_only: bool| {
+        let attempt = |read_only: bool, damaged: bool| {
             let mut core = None;
             environment.deep(&mut || {
                 let disk = Disk::new(device.clone(), environment.clone(), read_only);
-                core = Some(Core::mount(disk, read_only, now));
+                core = Some(Core::mount(disk, read_only, damaged, now));
             });
             core.unwrap_or(Err(MountError::Device(Errno::ENOMEM)))
         };
-        let core = match attempt(read_only) {
+        let core = match attempt(read_only, false) {
             Err(MountError::Refused(error)) if !read_only => {
+                let core = attempt(true, true).map_err(|_| MountError::Refused(error))?;
                 environment
                     .report(format_args!("{}: {error}; it is mounted read-only", options.source));
                 read_only = true;
-                attempt(true).map_err(|_| MountError::Refused(error))?
+                core
             }
             other => other?,
         };
@@ -161,7 +169,7 @@ impl Volume {
 
     /// Runs `work` on the core, on a deep stack, with the time set to now.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Core) -> Ext4Result<T>) -> Result<T> {
-        let mut core = self.core.lock();
+        let mut core = self.lock_core();
         if self.ended.load(Ordering::Relaxed) {
             return Err(Errno::EIO);
         }
@@ -184,13 +192,29 @@ impl Volume {
         }
     }
 
+    /// Waits for the core as for the disk, since whoever has it may wait for that.
+    fn lock_core(&self) -> SpinGuard<'_, Core> {
+        loop {
+            match self.core.try_lock() {
+                Some(core) => return core,
+                None => self.environment.relax(),
+            }
+        }
+    }
+
     /// [`with`](Self::with) for what changes the volume.
     pub(crate) fn change<T>(&self, work: impl FnOnce(&mut Core) -> Ext4Result<T>) -> Result<T> {
         self.check_writable()?;
         self.reap_doomed();
         self.with(|core| {
             core.pending = true;
-            work(core)
+            core.changes += 1;
+            let value = work(core)?;
+            // Each change of the core looks at all that wait for the commit.
+            if core.changes >= CHANGES {
+                core.commit()?;
+            }
+            Ok(value)
         })
     }
 
@@ -475,7 +499,7 @@ impl FileSystem for Mounted {
     }
 
     fn statfs(&self) -> FsStat {
-        let core = self.volume.core.lock();
+        let core = self.volume.lock_core();
         let stat = core.engine.statfs();
         drop(core);
         let reserved = self.volume.reserved.load(Ordering::Relaxed);

@@ -116,9 +116,7 @@ impl Writer {
                 file.sync(false).unwrap();
                 let name = format!("replaced{which}");
                 let flags = RenameFlags::empty();
-                self.root
-                    .rename(temporary.as_bytes(), &self.root, name.as_bytes(), flags)
-                    .unwrap();
+                self.root.rename(temporary.as_bytes(), &self.root, name.as_bytes(), flags).unwrap();
                 self.replaced.insert(which, next);
                 if self.random.below(2) == 0 {
                     self.root.sync(false).unwrap();

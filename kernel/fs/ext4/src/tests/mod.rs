@@ -4,6 +4,7 @@
 mod basic;
 mod crash;
 mod fake;
+mod model;
 
 use crate::volume::{Environment, Mounted, Options, Volume};
 use alloc::string::String;
