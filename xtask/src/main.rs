@@ -40,6 +40,7 @@ const COMMANDS: &[Command] = &[
         "boot unikernels in a real Firecracker, nested where there is no KVM",
         firecracker::run,
     ),
+    ("nested", "run a script where there is /dev/kvm, emulated if need be", nested::run),
     ("fuzz", "run the fuzz targets, --smoke for a moment on stable", fuzz::run),
 ];
 

@@ -7,6 +7,7 @@
 //! of its own, with the tools of busybox and the rights to make network devices,
 //! and leaves its results in `./out`.
 
+mod command;
 mod results;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::bench::linux::Linux;
 use crate::lab::process::{self, succeed};
 use crate::lab::target;
+
+pub(crate) use command::run;
 
 const INIT: &str = include_str!("nested/init.sh");
 /// What a monitor needs of Linux: virtual CPUs of both makers, and tap devices.
@@ -64,6 +67,24 @@ impl Job {
         let files = BTreeMap::from([("job.sh".to_owned(), (0o755, script.as_bytes().to_vec()))]);
         let limit = Duration::from_secs(600);
         Self { files, libraries: BTreeMap::new(), cpus: 2, memory_mib: 1536, limit }
+    }
+
+    /// Memory of the Linux guest.
+    pub(crate) fn memory_mib(&mut self, memory: u32) -> &mut Self {
+        self.memory_mib = memory;
+        self
+    }
+
+    /// CPUs of the Linux guest.
+    pub(crate) fn cpus(&mut self, cpus: u32) -> &mut Self {
+        self.cpus = cpus;
+        self
+    }
+
+    /// How long it may take.
+    pub(crate) fn limit(&mut self, limit: Duration) -> &mut Self {
+        self.limit = limit;
+        self
     }
 
     /// Adds a file.
