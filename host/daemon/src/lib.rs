@@ -21,9 +21,9 @@ mod store;
 mod web;
 mod wire;
 
+pub use bhojpur_provider_firecracker::PORT_PROXY;
 /// What an executable that has a daemon in it runs when its first argument is [`PORT_PROXY`].
 pub use bhojpur_provider_firecracker::proxy::main as port_proxy;
-pub use bhojpur_provider_firecracker::PORT_PROXY;
 pub use config::{ANCESTOR_FILE_NAME, Builds, Config, FILE_NAME, Limits, Log, Tcp};
 pub use error::{Error, Result};
 pub use providers::Providers;

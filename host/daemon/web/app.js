@@ -265,7 +265,7 @@ function instanceView(id) {
         logState.textContent = error.message;
       }
       // The log ends with the instance and goes on when it is started again.
-      await sleep(ALIVE.includes(instance()?.state) ? 1000 : 60_000);
+      await sleep(ALIVE.includes(instance()?.state) ? 500 : 3000);
     }
   }
 

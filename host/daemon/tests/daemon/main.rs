@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Tests the whole daemon: over its sockets, with real processes, killed at random moments.
+//!
+//! The arguments of libtest that matter work: words choose tests by their names. `CRASH_ROUNDS`
+//! says how often the daemon is killed (40), `CRASH_SEED` with which dice.
+
+mod client;
+mod crash;
+mod fake;
+mod image;
+mod life;
+mod load;
+mod process;
+mod rest;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// A test and its name.
+type Test = (&'static str, fn());
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some(fake::MONITOR) => return fake::monitor(&arguments[1..]),
+        Some(process::DAEMON) => return process::daemon(&arguments[1]),
+        _ => {}
+    }
+    let tests: Vec<Test> = rest::TESTS
+        .iter()
+        .chain(life::TESTS)
+        .chain(load::TESTS)
+        .chain(crash::TESTS)
+        .copied()
+        .collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        tests.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let words: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
+    let mut failed = Vec::new();
+    for (name, test) in tests {
+        if !words.is_empty() && !words.iter().any(|word| name.contains(word.as_str())) {
+            continue;
+        }
+        let start = Instant::now();
+        let passed = catch_unwind(AssertUnwindSafe(test)).is_ok();
+        let result = if passed { "ok" } else { "FAILED" };
+        println!("test {name} ... {result} ({:.1} s)", start.elapsed().as_secs_f64());
+        if !passed {
+            failed.push(name);
+        }
+    }
+    println!("\ntest result: {} failed {failed:?}", failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
