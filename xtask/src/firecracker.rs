@@ -26,7 +26,7 @@ cargo xtask firecracker [FILTER..] [--tool PATH] [--required] [--verbose]
   a part of the name of a check. Without Firecracker nothing is run; with --required that
   is an error.";
 
-const MISSING: &str = "\
+pub(crate) const MISSING: &str = "\
 there is no Firecracker: take a release for x86_64 from
     https://github.com/firecracker-microvm/firecracker/releases
 and put `firecracker` into PATH, or name it in FIRECRACKER";
@@ -85,7 +85,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 }
 
 /// The one that the environment names, or the first in PATH.
-fn monitor() -> Option<PathBuf> {
+pub(crate) fn monitor() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("FIRECRACKER") {
         return Some(PathBuf::from(named));
     }

@@ -2,6 +2,7 @@
 //! `cargo xtask`: the commands of this repository. Adding one is a line in [`COMMANDS`].
 
 mod bench;
+mod conformance;
 mod crash;
 mod demo;
 mod e2e;
@@ -40,6 +41,7 @@ const COMMANDS: &[Command] = &[
         "boot unikernels in a real Firecracker, nested where there is no KVM",
         firecracker::run,
     ),
+    ("conformance", "run the suite of the providers on a real QEMU or Firecracker", conformance::run),
     ("nested", "run a script where there is /dev/kvm, emulated if need be", nested::run),
     ("fuzz", "run the fuzz targets, --smoke for a moment on stable", fuzz::run),
 ];

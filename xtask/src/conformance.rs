@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `cargo xtask conformance qemu|firecracker`: the suite that every provider passes, on the real
+//! QEMU of this machine, or on the real Firecracker with the provider, its port proxy and their tools in the Linux guest when this
+//! machine cannot virtualise.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::firecracker::{MISSING, monitor};
+use crate::lab::flags::Flags;
+use crate::lab::process::succeed;
+use crate::lab::{root, target};
+use crate::nested::{Job, Place};
+
+const HELP: &str = "\
+cargo xtask conformance firecracker [FILTER] [--jailer PATH] [--required] [--verbose]
+  Runs the cases of host/conformance whose names contain FILTER on the Firecracker that
+  $FIRECRACKER or PATH names, for real: in a Linux guest of QEMU without /dev/kvm. With
+  --jailer, through the jailer. Without Firecracker nothing is run; with --required that is
+  an error.
+cargo xtask conformance qemu [FILTER]
+  The same on the QEMU that $KERNEL_QEMU or PATH names.";
+
+const BUILD_LIMIT: Duration = Duration::from_secs(1800);
+/// All cases one after the other, on an emulated CPU.
+const LIMIT: Duration = Duration::from_secs(1500);
+/// Eight instances at once, their volumes, and everything else.
+const MEMORY_MIB: u32 = 4096;
+const SUITE: &str = "bhojpur-firecracker-suite";
+const PROGRAMS: [&str; 2] = ["firecracker-conformance", "firecracker-port-proxy"];
+/// Tools that the provider and the suite start, with their usual places.
+const TOOLS: [(&str, &str); 3] =
+    [("ip", "/usr/sbin/ip"), ("mke2fs", "/usr/sbin/mke2fs"), ("debugfs", "/usr/sbin/debugfs")];
+
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let flags = Flags::parse(arguments, &["jailer"], &["help", "required", "verbose"])?;
+    if flags.has("help") {
+        println!("{HELP}");
+        return Ok(());
+    }
+    match flags.words.first().map(String::as_str) {
+        Some("firecracker") => {}
+        Some("qemu") => return qemu(flags.words.get(1).map_or("", String::as_str)),
+        Some(other) => bail!("no suite for {other:?} is run here; see cargo test -p <its crate>"),
+        None => bail!("which provider? there are: qemu, firecracker"),
+    }
+    let Some(firecracker) = monitor() else {
+        ensure!(!flags.has("required"), MISSING);
+        println!("SKIP  {MISSING}");
+        return Ok(());
+    };
+    let place = Place::find()?;
+    println!("conformance of the provider firecracker, {}", place.description());
+    let mut job = Job::new("");
+    job.limit(LIMIT).memory_mib(MEMORY_MIB).program("firecracker", &firecracker)?;
+    for (name, path) in programs()? {
+        job.program(name, &path)?;
+    }
+    for (name, path) in TOOLS {
+        job.program(name, path.as_ref()).with_context(|| format!("{name} is missing"))?;
+    }
+    job.file("conformance.elf", &image()?);
+    let jailer = flags.value("jailer").map(PathBuf::from);
+    if let Some(path) = &jailer {
+        job.program("jailer", path)?;
+    }
+    let jailed = if jailer.is_some() { "export JAILER=$PWD/jailer\n" } else { "" };
+    let filter = flags.words.get(1).map_or("", String::as_str);
+    let script = format!(
+        "export PATH=$PWD:$PATH FIRECRACKER=$PWD/firecracker\n\
+         export BHOJPUR_CONFORMANCE_IMAGE=/tmp/scratch/image.elf\n\
+         mkdir -p /tmp/scratch\n\
+         cp conformance.elf /tmp/scratch/image.elf\n\
+         {jailed}\
+         ./firecracker-conformance /tmp/scratch/run '{filter}' >out/report 2>out/errors\n"
+    );
+    job.file("job.sh", script.as_bytes());
+    let outcome = place.run(&job)?;
+    let text = |name: &str| {
+        outcome
+            .files
+            .get(name)
+            .map_or_else(String::new, |file| String::from_utf8_lossy(file).into())
+    };
+    if flags.has("verbose") {
+        println!("{}", outcome.console);
+    }
+    println!("{}{}", text("report"), text("errors"));
+    println!("{:.0} s in all", outcome.elapsed.as_secs_f64());
+    ensure!(outcome.status == 0, "the suite did not pass: status {}", outcome.status);
+    Ok(())
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+fn built(name: &str) -> PathBuf {
+    target().join("debug").join(name)
+}
+
+/// Builds what runs there.
+/// The example of the provider's crate: the report is its output, and its status the verdict.
+fn qemu(filter: &str) -> Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root()).args(["run", "--quiet", "-p", "bhojpur-provider-qemu"]);
+    let status = cargo.args(["--example", "conformance", "--", filter]).status()?;
+    ensure!(status.success(), "QEMU does not do all that a provider has to");
+    Ok(())
+}
+
+fn programs() -> Result<Vec<(&'static str, PathBuf)>> {
+    succeed(cargo().args(["build", "--bins", "-p", SUITE]), BUILD_LIMIT)?;
+    let place = target().join("conformance");
+    std::fs::create_dir_all(&place)?;
+    // Without what is for debuggers: the guest's files are in its memory.
+    let strip = |&name: &&'static str| -> Result<_> {
+        let output = place.join(name);
+        let mut strip = Command::new("strip");
+        succeed(strip.arg("-o").arg(&output).arg(built(name)), BUILD_LIMIT)?;
+        Ok((name, output))
+    };
+    PROGRAMS.iter().map(|name| strip(&name)).collect()
+}
+
+/// The image, made here because there is no compiler there.
+fn image() -> Result<Vec<u8>> {
+    let place = target().join("conformance");
+    let image = place.join("conformance.elf");
+    let mut build = Command::new(built(PROGRAMS[0]));
+    succeed(build.arg("--image").arg(&place), BUILD_LIMIT)?;
+    std::fs::read(&image).with_context(|| image.display().to_string())
+}
