@@ -115,12 +115,12 @@ export class Fake {
     }
   }
 
-  stats(instance) {
-    const turn = Date.now() / 1000 + instance.name.length;
+  stats(instance, shift = 0) {
+    const turn = (Date.now() + shift) / 1000 + instance.name.length;
     const cpu = 0.22 + 0.17 * Math.sin(turn * 1.3) + 0.05 * Math.sin(turn * 7);
     const memory = (38 + 9 * Math.sin(turn / 5)) * 2 ** 20;
     return {
-      time: time(), cpu: Math.max(0, cpu), cpu_time_ns: 12e9, memory_bytes: Math.round(memory),
+      time: time(shift / 1000), cpu: Math.max(0, cpu), cpu_time_ns: 12e9, memory_bytes: Math.round(memory),
       memory_limit_bytes: instance.memory_mib * 2 ** 20,
     };
   }
@@ -242,11 +242,11 @@ export class Fake {
       const text = this.logs.get(instance.id);
       const from = Number(query.get("offset") ?? 0);
       this.#stream(response, "logs", instance);
-      if (text.length > from) this.#chunk(response, from, Buffer.from(text).subarray(from).toString());
+      if (Buffer.byteLength(text) > from) this.#chunk(response, from, Buffer.from(text).subarray(from).toString());
       if (instance.state !== "running") response.end();
       return undefined;
     }
-    if (method === "GET" && verb === "stats" && more === "history") return Array.from({ length: 60 }, () => this.stats(instance));
+    if (method === "GET" && verb === "stats" && more === "history") return Array.from({ length: 60 }, (_, n) => this.stats(instance, (n - 60) * 1000));
     if (method === "GET" && verb === "stats" && query.get("stream")) {
       this.#stream(response, "stats", instance);
       return undefined;
