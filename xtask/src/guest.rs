@@ -4,6 +4,7 @@
 
 mod difference;
 mod manifest;
+mod volume;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -135,17 +136,24 @@ fn make_image(tool: &Path, binary: &Path, place: &Path) -> Result<PathBuf> {
 }
 
 fn on_linux(p: &Prepared) -> Result<Outcome> {
+    if let Some(name) = &p.case.volume {
+        volume::prepare_linux(name)?;
+    }
     let mut command = Command::new(&p.binary);
     command.args(&p.case.args).env_clear().envs(&p.case.env).current_dir("/");
     process::run(&mut command, p.case.stdin.as_bytes(), HOST_LIMIT)
 }
 
-fn in_unikernel(p: &Prepared, cpus: u32, tool: &Path) -> Result<Outcome> {
+fn in_unikernel(p: &Prepared, cpus: u32, tool: &Path, disk: Option<&Path>) -> Result<Outcome> {
     let image = p.image.as_ref().context("the image was not built")?;
     let mut command = Command::new(tool);
     command.args(["run", "--accel", "tcg", "-m", &p.case.memory, "-c", &cpus.to_string()]);
     for (key, value) in &p.case.env {
         command.arg("--env").arg(format!("{key}={value}"));
+    }
+    if let (Some(disk), Some(name)) = (disk, &p.case.volume) {
+        volume::make(disk, name)?;
+        command.arg("-v").arg(format!("{}:/tmp", disk.display()));
     }
     command.arg(image).arg("--").args(&p.case.args);
     process::run(&mut command, p.case.stdin.as_bytes(), Duration::from_secs(p.case.timeout))
@@ -178,7 +186,9 @@ fn check_unikernel(
         return Ok(Verdict::Skip(format!("needs {need}")));
     }
     let file = p.case.name.replace('/', "-");
-    let unikernel = in_unikernel(p, cpus, tool)?;
+    let disk = out.join(format!("{file}-{}-{cpus}.img", p.label));
+    let disk = p.case.volume.is_some().then_some(disk.as_path());
+    let unikernel = in_unikernel(p, cpus, tool, disk)?;
     for (kind, bytes) in [("stdout", &unikernel.stdout), ("stderr", &unikernel.stderr)] {
         std::fs::write(out.join(format!("{file}-{}-{cpus}.{kind}", p.label)), bytes)?;
     }
@@ -191,7 +201,16 @@ fn check_unikernel(
             if linux.status == 99 || linux.timed_out {
                 bail!("fails on Linux too:\n{}{}", linux.text(), linux.errors());
             }
-            compare(linux, &unikernel)
+            let mut verdict = compare(linux, &unikernel);
+            if let (Some(disk), Some(name), Verdict::Pass(_)) = (disk, &p.case.volume, &verdict) {
+                let why = volume::compare(disk, name)?;
+                if why.is_empty() {
+                    std::fs::remove_file(disk)?;
+                } else {
+                    verdict = Verdict::Fail(why);
+                }
+            }
+            verdict
         }
     };
     if let Verdict::Fail(why) = &mut verdict {

@@ -38,6 +38,7 @@ pub(super) struct Case {
     pub(super) needs: Vec<String>,
     pub(super) expect: Option<i32>,
     pub(super) output: Option<String>,
+    pub(super) volume: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]

@@ -120,17 +120,19 @@ impl Volume {
     ) -> core::result::Result<Arc<Mounted>, MountError> {
         let now = environment.realtime().as_nanos() as u64;
         let mut read_only = options.read_only || device.limits().read_only;
-        let attempt = |read_only: bool, damaged: bool| {
+        let attempt = |read_only: bool, damaged: bool, lenient: bool| {
             let mut core = None;
             environment.deep(&mut || {
                 let disk = Disk::new(device.clone(), environment.clone(), read_only);
+                let disk = if lenient { disk.lenient() } else { disk };
                 core = Some(Core::mount(disk, read_only, damaged, now));
             });
             core.unwrap_or(Err(MountError::Device(Errno::ENOMEM)))
         };
-        let core = match attempt(read_only, false) {
+        let core = match attempt(read_only, false, false) {
             Err(MountError::Refused(error)) if !read_only => {
-                let core = attempt(true, true).map_err(|_| MountError::Refused(error))?;
+                let core = attempt(true, true, false).or_else(|_| attempt(true, true, true));
+                let core = core.map_err(|_| MountError::Refused(error))?;
                 environment
                     .report(format_args!("{}: {error}; it is mounted read-only", options.source));
                 read_only = true;
