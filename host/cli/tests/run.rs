@@ -141,10 +141,7 @@ fn interrupts_stop_the_guest() {
             .unwrap();
         let mut up = [0; 3];
         child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
-        let kill = std::process::Command::new("kill")
-            .args([&format!("-{signal}"), &child.id().to_string()])
-            .status();
-        assert!(kill.unwrap().success());
+        support::interrupt(&child, signal);
         assert_eq!(wait(&mut child), Some(status), "{signal}");
     }
 }

@@ -39,10 +39,7 @@ fn the_terminal_is_given_back_as_it_was() {
         assert!(!during.intersects(LocalModes::ICANON | LocalModes::ECHO), "{during:?}");
         assert!(during.contains(LocalModes::ISIG), "Ctrl-C has to stay a signal");
 
-        let kill = std::process::Command::new("kill")
-            .args([&format!("-{signal}"), &child.id().to_string()])
-            .status();
-        assert!(kill.unwrap().success());
+        support::interrupt(&child, signal);
         child.wait().unwrap();
         let after = tcgetattr(&terminal).unwrap();
         assert_eq!(after.local_modes, before.local_modes);

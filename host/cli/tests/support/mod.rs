@@ -164,3 +164,14 @@ pub(crate) fn tiny_image(path: &Path, serial: &str, control: &str, end: End) {
     let kernel = tiny_kernel(serial, control, end);
     Assembly::new(&kernel, &config, Root::None).unwrap().write_file(path).unwrap();
 }
+
+/// Sends SIGINT, SIGHUP or SIGTERM to a program, as a terminal or a supervisor does.
+pub(crate) fn interrupt(child: &std::process::Child, signal: &str) {
+    use rustix::process::{Pid, Signal, kill_process};
+    let signal = match signal {
+        "INT" => Signal::INT,
+        "HUP" => Signal::HUP,
+        _ => Signal::TERM,
+    };
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
