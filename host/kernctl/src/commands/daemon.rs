@@ -9,8 +9,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bhojpur_api::{Role, TokenRequest};
-use bhojpur_daemon::{Config, Tcp};
+use bhojpur_daemon::{Config, Ready, Tcp};
 
+use super::console::Signals;
+use super::note;
 use crate::arguments::{Daemon, DaemonCommand, TokenCommand};
 use crate::session::{Session, home};
 use crate::{Failure, embedded};
@@ -29,7 +31,7 @@ pub(crate) fn run(daemon: Daemon) -> Result<u8, Failure> {
     if daemon.embedded {
         embedded::trim_log(&config.directory);
     }
-    serve(config)?;
+    serve(config, daemon.embedded)?;
     Ok(0)
 }
 
@@ -85,13 +87,40 @@ fn config(daemon: &Daemon) -> Result<Config, Failure> {
     Ok(config)
 }
 
-fn serve(_config: Config) -> Result<(), Failure> {
-    Err(Failure::unsupported("this kernctl has no daemon in it"))
+fn serve(config: Config, embedded: bool) -> Result<(), Failure> {
+    bhojpur_daemon::logging::install(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io("cannot start", &error))?;
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let shutdown = async move { signals.next().await };
+        let ready = move |ready: Ready| {
+            if !embedded {
+                announce(&ready);
+            }
+        };
+        bhojpur_daemon::run(config, shutdown, ready).await.map_err(Failure::from)
+    })
+}
+
+/// What clients have to know.
+fn announce(ready: &Ready) {
+    if let Some(socket) = &ready.socket {
+        note(&format!("ready on unix://{}", socket.display()));
+    }
+    if let Some(address) = &ready.tcp {
+        note(&format!("ready on https://{address}"));
+    }
+    if let Some(fingerprint) = &ready.fingerprint {
+        note(&format!("the certificate's fingerprint is {fingerprint}"));
+    }
 }
 
 /// The relay of ports into machines that have none of their own, started by the daemon.
-pub(crate) fn port_proxy(_words: &[OsString]) -> ExitCode {
-    ExitCode::from(crate::failure::status::UNSUPPORTED)
+pub(crate) fn port_proxy(words: &[OsString]) -> ExitCode {
+    bhojpur_daemon::port_proxy(words.iter().cloned())
 }
 
 /// Everything about the daemon but running it.
@@ -140,7 +169,7 @@ fn install(session: &Session, to: Option<&Path>) -> Result<u8, Failure> {
     let written = write_unit(path, unit.as_bytes());
     written.map_err(|error| Failure::io(format!("cannot write {}", path.display()), &error))?;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    super::note(&format!("now: systemctl daemon-reload && systemctl enable --now {name}"));
+    note(&format!("now: systemctl daemon-reload && systemctl enable --now {name}"));
     Ok(0)
 }
 

@@ -83,10 +83,8 @@ pub(crate) async fn execute(session: &Session, command: Command) -> Result<u8, F
 
 /// What is started by our own programs and not by people.
 pub(crate) fn hidden(words: &[OsString]) -> Option<ExitCode> {
-    match words.get(1)?.to_str()? {
-        "__port-proxy" => Some(daemon::port_proxy(&words[2..])),
-        _ => None,
-    }
+    let proxy = words.get(1)? == bhojpur_daemon::PORT_PROXY;
+    proxy.then(|| daemon::port_proxy(&words[2..]))
 }
 
 /// docker's `attach`, or the ancestor's when it names a volume.

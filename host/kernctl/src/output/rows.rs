@@ -255,7 +255,8 @@ impl Row for Provider {
             Cell::plain(&self.title),
             Cell::coloured(ready, colour),
             Cell::plain(&self.status),
-            Cell::plain(&self.needs),
+            // What is ready needs no more.
+            Cell::plain(if self.ready { "" } else { &self.needs }),
         ]
     }
 
