@@ -238,7 +238,10 @@ fn network(network: &Network, id: &InstanceId) -> Result<wiring::Network> {
         if !fits || name == "." || name == ".." {
             return Err(invalid(format!("{name:?} cannot be the name of a {what}")));
         }
-        if Path::new("/sys/class/net").join(name).join(below).exists() {
+        // sysfs may show another network than the one that we are in; what it does not show
+        // may be right.
+        let shown = Path::new("/sys/class/net").join(name);
+        if has_device(name) && (shown.join(below).exists() || !shown.exists()) {
             return Ok(());
         }
         let message = format!("this machine has no {what} {name}");
@@ -258,6 +261,12 @@ fn network(network: &Network, id: &InstanceId) -> Result<wiring::Network> {
             wiring::Network::Bridge { bridge: bridge.clone(), address: hardware_address(id) }
         }
     })
+}
+
+/// Whether our network has a device of this name: proc(5), `/proc/net/dev`.
+fn has_device(name: &str) -> bool {
+    let devices = std::fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    devices.lines().any(|line| line.split_once(':').is_some_and(|(first, _)| first.trim() == name))
 }
 
 /// An address of QEMU's range, the same at each start.
