@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `cargo xtask conformance qemu|firecracker`: the suite that every provider passes, on the real
-//! QEMU of this machine, or on the real Firecracker with the provider, its port proxy and their tools in the Linux guest when this
-//! machine cannot virtualise.
+//! `cargo xtask conformance qemu|firecracker`: the suite that every provider passes, for real.
+//!
+//! QEMU's runs on this machine. For Firecracker's, the provider, its port proxy and their tools
+//! are in a Linux guest when this machine cannot virtualise.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -67,6 +67,9 @@ const RUNGS: &[Rung] = &[
     ("firecracker", "unikernels in a real Firecracker, where there is one", || {
         xtask(&["firecracker"])
     }),
+    ("conformance", "the providers' suite on a real Firecracker, where there is one", || {
+        xtask(&["conformance", "firecracker"])
+    }),
     ("ratchet", "instruction counts against the committed ones", ratchet),
 ];
 

@@ -41,7 +41,11 @@ const COMMANDS: &[Command] = &[
         "boot unikernels in a real Firecracker, nested where there is no KVM",
         firecracker::run,
     ),
-    ("conformance", "run the suite of the providers on a real QEMU or Firecracker", conformance::run),
+    (
+        "conformance",
+        "run the suite of the providers on a real QEMU or Firecracker",
+        conformance::run,
+    ),
     ("nested", "run a script where there is /dev/kvm, emulated if need be", nested::run),
     ("fuzz", "run the fuzz targets, --smoke for a moment on stable", fuzz::run),
 ];
