@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! An instance on a tap device, in a network of its own, with a DHCP server beside it.
+//! Instances on a tap device and on a bridge, in a network of their own, with a DHCP server.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
@@ -16,18 +16,32 @@ use bhojpur_provider_qemu::QemuProvider;
 const INSIDE: &str = "BHOJPUR_TEST_NETWORK";
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Says which of the two.
+const BRIDGE: &str = "BHOJPUR_TEST_BRIDGE";
+
+/// What allows the bridge to QEMU's helper: an /etc of our own.
+const ALLOW: &str = "mkdir upper work && \
+     mount -t overlay -o lowerdir=/etc,upperdir=$PWD/upper,workdir=$PWD/work none /etc && \
+     mkdir -p /etc/qemu && echo allow br-test >/etc/qemu/bridge.conf";
+
 /// Makes the device and the server; the arguments are the scratch directory and the test.
 const SCRIPT: &str = r#"
 set -e
 cd "$1"
 ip link set lo up
-ip tuntap add dev tap-test mode tap
-ip address add 10.77.0.1/24 dev tap-test
-ip link set tap-test up
+if [ "$BHOJPUR_TEST_BRIDGE" ]; then
+    ip link add name br-test type bridge
+    device=br-test
+else
+    ip tuntap add dev tap-test mode tap
+    device=tap-test
+fi
+ip address add 10.77.0.1/24 dev $device
+ip link set $device up
 cat >udhcpd.conf <<END
 start 10.77.0.40
 end 10.77.0.49
-interface tap-test
+interface $device
 option subnet 255.255.255.0
 option router 10.77.0.1
 lease_file $1/leases
@@ -61,7 +75,10 @@ async fn inside() {
         cpus: 1,
         ports: vec![],
         volumes: vec![],
-        network: Network::Tap { device: "tap-test".into() },
+        network: match std::env::var_os(BRIDGE) {
+            Some(_) => Network::Bridge { bridge: "br-test".into() },
+            None => Network::Tap { device: "tap-test".into() },
+        },
         debug_port: None,
     };
     provider.create(&plan).await.unwrap();
@@ -90,14 +107,13 @@ async fn inside() {
     println!("the instance answered at {address}");
 }
 
-/// Whether this user can have a network of its own with a tap device.
-fn obstacle() -> Option<String> {
+/// Why this user cannot do in a network of its own what the script does.
+fn obstacle(script: &str) -> Option<String> {
     if let Err(error) = Qemu::locate() {
         return Some(error.to_string());
     }
-    let script = "ip tuntap add dev tap-test mode tap && busybox udhcpd --help";
-    let run = unshare(script).output();
-    match run {
+    let scratch = tempfile::tempdir().unwrap();
+    match unshare(script).current_dir(scratch.path()).output() {
         Ok(output) if output.status.success() => None,
         Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
         Err(error) => Some(format!("unshare cannot be started: {error}")),
@@ -107,27 +123,40 @@ fn obstacle() -> Option<String> {
 /// A shell in a network of its own.
 fn unshare(script: &str) -> Command {
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--net", "--", "sh", "-c", script, "sh"]);
+    command.args(["--user", "--map-root-user", "--net", "--mount", "--", "sh", "-c", script, "sh"]);
     let search = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     command.env("PATH", search).stdin(Stdio::null());
     command
 }
 
-#[test]
-fn an_instance_on_a_tap_device_gets_an_address() {
-    if let Some(obstacle) = obstacle() {
-        eprintln!("SKIPPED: no tap device in a network of its own: {obstacle}");
-        return;
-    }
+fn show(script: &str, bridge: bool) {
     let scratch = tempfile::tempdir().unwrap();
-    let output = unshare(SCRIPT)
-        .arg(scratch.path())
-        .arg(std::env::current_exe().unwrap())
-        .env(INSIDE, scratch.path())
-        .output()
-        .unwrap();
+    let mut command = unshare(script);
+    command.current_dir(scratch.path()).arg(scratch.path()).arg(std::env::current_exe().unwrap());
+    if bridge {
+        command.env(BRIDGE, "1");
+    }
+    let output = command.env(INSIDE, scratch.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{complained}");
     assert!(said.contains("the instance answered at 10.77.0.4"), "{said}\n{complained}");
+}
+
+#[test]
+fn an_instance_on_a_tap_device_gets_an_address() {
+    let probe = "ip tuntap add dev tap-test mode tap && busybox udhcpd --help";
+    match obstacle(probe) {
+        Some(obstacle) => eprintln!("SKIPPED: no tap device in a network of its own: {obstacle}"),
+        None => show(SCRIPT, false),
+    }
+}
+
+#[test]
+fn an_instance_on_a_bridge_gets_an_address() {
+    let probe = format!("ip link add name br-test type bridge && busybox udhcpd --help && {ALLOW}");
+    match obstacle(&probe) {
+        Some(obstacle) => eprintln!("SKIPPED: no bridge in a network of its own: {obstacle}"),
+        None => show(&format!("{ALLOW}\n{SCRIPT}"), true),
+    }
 }
