@@ -28,9 +28,10 @@ pub fn request() {
 /// Does what was asked for; called where no lock is held.
 #[inline]
 pub fn run_if_due() {
-    if DUE.load(Ordering::Relaxed) && DUE.swap(false, Ordering::AcqRel) {
-        if let Some(work) = WORK.get() {
-            work();
-        }
+    if DUE.load(Ordering::Relaxed)
+        && DUE.swap(false, Ordering::AcqRel)
+        && let Some(work) = WORK.get()
+    {
+        work();
     }
 }
