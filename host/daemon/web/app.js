@@ -5,7 +5,7 @@
 // elements are made by `make`, whose text becomes text nodes.
 
 import { Failure, TOKEN, at, listen, onUnauthorized, pause, read, request } from "./daemon.js";
-import { POINTS, ago, bytes, chart, find, make, percent, pill, plain, portLinks, short, when } from "./parts.js";
+import { WINDOWS, ago, bytes, chart, find, make, percent, pill, plain, portLinks, short, when } from "./parts.js";
 
 const LOG_LIMIT = 400_000;
 const state = {
@@ -134,6 +134,8 @@ async function act(key, work, done) {
 
 // ---- Instances -----------------------------------------------------------------------------
 
+/** The name it was asked for by; an id is too long to read. */
+const imageName = ({ image }) => (/^[0-9a-f]{64}$/.test(image) ? short(image) : image);
 const ALIVE = ["running", "paused", "starting", "restarting"];
 
 function instanceButtons(instance, all) {
@@ -198,7 +200,7 @@ function instancesPage() {
     const use = instance.state === "running" && state.use.get(instance.id);
     return make("tr", { "data-key": instance.id },
       make("td", {}, make("a", { class: "name", href: `#/instances/${encodeURIComponent(instance.id)}` }, instance.name),
-        make("span", { class: "sub" }, instance.image)),
+        make("span", { class: "sub" }, imageName(instance))),
       make("td", { class: "state tight" }, pill(instance)),
       make("td", { class: "wide", "data-label": "Ports" }, portLinks(instance)),
       make("td", { "data-label": "CPU" }, use ? make("span", { class: "meter" }, percent(use.cpu)) : ""),
@@ -270,15 +272,16 @@ function instanceView(id) {
   }
 
   function sample(stats) {
-    samples.push(stats);
-    if (samples.length > POINTS) samples.shift();
+    const time = Date.parse(stats.time);
+    if (samples.length && time <= samples.at(-1).time) return;
+    samples.push({ time, cpu: stats.cpu, memory: stats.memory_bytes });
+    while (samples[0].time < time - WINDOWS.at(-1) * 1000) samples.shift();
     const cores = instance()?.cpus || 1;
-    const seconds = Math.round((Date.parse(stats.time) - Date.parse(samples[0].time)) / 1000);
-    const span = seconds >= 120 ? `${Math.round(seconds / 60)} min ago` : `${seconds} s ago`;
-    const busiest = Math.max(...samples.map((s) => s.cpu));
-    const scale = [0.1, 0.25, 0.5, 1].find((s) => busiest <= s * cores) ?? busiest / cores;
-    cpu.draw(samples.map((s) => s.cpu), scale * cores, percent, span);
-    memory.draw(samples.map((s) => s.memory_bytes), Math.max(stats.memory_limit_bytes, ...samples.map((s) => s.memory_bytes)), bytes, span);
+    const most = (kind) => Math.max(...samples.map((s) => s[kind]));
+    const points = (kind) => samples.map((s) => ({ time: s.time, value: s[kind] }));
+    const part = [0.1, 0.25, 0.5, 1].find((p) => most("cpu") <= p * cores);
+    cpu.draw(points("cpu"), part ? part * cores : most("cpu"), percent);
+    memory.draw(points("memory"), Math.max(stats.memory_limit_bytes, most("memory")), bytes);
   }
 
   async function followStats() {
@@ -318,7 +321,7 @@ function instanceView(id) {
     const mounts = it.volumes.map((v) => `${v.volume} on ${v.mount_point}${v.read_only ? " (read-only)" : ""}`);
     const labels = Object.entries(it.labels).map(([key, value]) => (value ? `${key}=${value}` : key));
     facts.replaceChildren(...[
-      fact("Image", it.image),
+      fact("Image", imageName(it)),
       fact("Id", make("span", { class: "id" }, short(it.id))),
       fact("Provider", it.provider),
       fact("Size", `${it.memory_mib} MiB, ${it.cpus} CPU${it.cpus > 1 ? "s" : ""}`),
@@ -423,13 +426,13 @@ function openDialog(name) {
 
 function openRun(chosen) {
   openDialog("run");
-  const options = state.images.map((image) => make("option", { value: image.id, selected: image.id === chosen?.id }, image.names[0] ?? short(image.id)));
+  const options = state.images.map((image) => make("option", { value: image.names[0] ?? image.id, selected: image.id === chosen?.id }, image.names[0] ?? short(image.id)));
   find("run-image").replaceChildren(...options);
   imageChosen();
 }
 
 function imageChosen() {
-  const image = state.images.find((i) => i.id === find("run-image").value);
+  const image = state.images.find((i) => (i.names[0] ?? i.id) === find("run-image").value);
   find("run-memory").placeholder = image ? `${image.usual_memory_mib}, at least ${image.least_memory_mib}` : "";
   find("run-memory").min = image?.least_memory_mib ?? 1;
   find("run-ports").value = (image?.ports ?? []).map((p) => `${p}:${p}`).join(", ");

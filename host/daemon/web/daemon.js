@@ -29,7 +29,7 @@ export async function request(method, path, { body, signal } = {}) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Failure("The daemon does not answer.", "See whether it runs: kernctl daemon status");
+    throw new Failure("The daemon does not answer.", "Start it: kernctl daemon");
   }
   if (response.ok) return response;
   let told = {};

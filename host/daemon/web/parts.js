@@ -2,8 +2,8 @@
 // What the page is made of: elements, words, charts. Nothing here is parsed as HTML.
 
 export const find = (id) => document.getElementById(id);
-/** Points of a chart. */
-export const POINTS = 150;
+/** Seconds that a chart may show. */
+export const WINDOWS = [60, 120, 300, 600];
 
 /** An element with properties and children; strings become text. */
 export function make(tag, properties = {}, ...children) {
@@ -81,17 +81,20 @@ export function chart(kind, title) {
     make("header", {}, make("h3", {}, title), now), svg, make("div", { class: "axis" }, from, top, make("span", {}, "now")));
   return {
     box,
-    draw(points, most, words, span) {
+    /** Points have `time` in milliseconds and `value`; `most` is the top. */
+    draw(points, most, words) {
       if (!points.length) return;
-      const x = (index) => (100 - (points.length - 1 - index) * (100 / (POINTS - 1))).toFixed(2);
-      const y = (value) => (100 - Math.min(value / most, 1) * 100).toFixed(2);
-      const line = points.map((value, index) => `${x(index)} ${y(value)}`).join("L");
+      const last = points.at(-1);
+      const span = WINDOWS.find((s) => last.time - points[0].time <= s * 1000) ?? WINDOWS.at(-1);
+      const x = (point) => Math.max(0, 100 - (last.time - point.time) / (span * 10)).toFixed(2);
+      const y = (point) => (100 - Math.min(point.value / most, 1) * 100).toFixed(2);
+      const line = points.map((point) => `${x(point)} ${y(point)}`).join("L");
       curve.setAttribute("d", `M${line}`);
-      area.setAttribute("d", `M${x(0)} 100L${line}L100 100Z`);
-      now.textContent = words(points.at(-1));
+      area.setAttribute("d", `M${x(points[0])} 100L${line}L100 100Z`);
+      now.textContent = words(last.value);
       top.textContent = `full scale ${words(most)}`;
-      from.textContent = span;
-      svg.setAttribute("aria-label", `${title}: now ${words(points.at(-1))}, at most ${words(Math.max(...points))}`);
+      from.textContent = `${span / 60} min ago`;
+      svg.setAttribute("aria-label", `${title}: now ${words(last.value)}, at most ${words(Math.max(...points.map((point) => point.value)))}`);
     },
   };
 }

@@ -229,11 +229,17 @@ export class Fake {
     throw new Told(404, "not_found", `no ${method} ${kind}/${name ?? ""}/${verb ?? ""}`);
   }
 
+  #image(name) {
+    const found = this.images.find((image) => image.id === name || image.names.includes(name));
+    if (!found) throw new Told(404, "not_found", `there is no image ${name}`);
+    return found;
+  }
+
   #instances(method, name, verb, more, query, body, response) {
     if (method === "POST" && !name) {
       const unknown = Object.keys(body).filter((field) => !RUN_FIELDS.includes(field));
       if (unknown.length) throw new Told(422, "invalid", `unknown field ${unknown[0]}`);
-      const made = this.instance(body.name || "made-up", { ...body, env_names: Object.keys(body.env), memory_mib: body.memory_mib ?? 64, cpus: body.cpus ?? 1, started: time(), created: time(), name: body.name || "made-up", image_id: body.image, image: this.images.find((i) => i.id === body.image).names[0] });
+      const made = this.instance(body.name || "made-up", { ...body, env_names: Object.keys(body.env), memory_mib: body.memory_mib ?? 64, cpus: body.cpus ?? 1, started: time(), created: time(), name: body.name || "made-up", image_id: this.#image(body.image).id });
       this.event("instance", made, "start");
       return made;
     }
