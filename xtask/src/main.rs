@@ -4,6 +4,7 @@
 mod bench;
 mod conformance;
 mod crash;
+mod daemon_crash;
 mod demo;
 mod e2e;
 mod firecracker;
@@ -15,6 +16,7 @@ mod ladder;
 mod nested;
 mod soak;
 mod tidy;
+mod web;
 
 use std::process::ExitCode;
 
@@ -31,7 +33,9 @@ const COMMANDS: &[Command] = &[
     ("tidy", "check the rules of this repository", tidy::run),
     ("guest", "run the guest tests on Linux and in the unikernel", guest::run),
     ("e2e", "do with Go programs what a user does, with the built tools", e2e::run),
+    ("web", "try the daemon's web page in headless Chromium", web::run),
     ("crash", "kill a machine that writes to a volume, and look what is left", crash::run),
+    ("daemon-crash", "kill the daemon at random moments, and look what is left", daemon_crash::run),
     ("bench", "measure against a Linux guest under the same QEMU", bench::run),
     ("ratchet", "compare instruction counts with the committed ones", bench::ratchet::run),
     ("soak", "load the web server in the unikernel for minutes", soak::run),

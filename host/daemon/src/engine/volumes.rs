@@ -280,7 +280,7 @@ fn make_disk(
     let options = options.label(label);
     match content {
         None => {
-            ext4::Volume::create(path, &options).and_then(ext4::Volume::close).map_err(failed)?
+            ext4::Volume::create(path, &options).and_then(ext4::Volume::close).map_err(failed)?;
         }
         Some(upload) => {
             let tar = archive::open(&upload.path)?;

@@ -184,9 +184,8 @@ async fn input(
     body: axum::body::Body,
 ) -> Result<Response> {
     let handle = app.engine.registry.find(&name)?;
-    let path = match handle.ask(Command::Console).await? {
-        Reply::Console(path) => path,
-        _ => return Err(Error::internal("the instance has no console")),
+    let Reply::Console(path) = handle.ask(Command::Console).await? else {
+        return Err(Error::internal("the instance has no console"));
     };
     let mut console = open_console(&path).await.map_err(|error| {
         Error::new(Code::ProviderFailed, format!("cannot reach the console: {error}"))

@@ -36,6 +36,8 @@ pub(super) struct Actor {
     pub(super) history: Arc<Mutex<History>>,
     /// The outcome of something could not be written, on a full disk for example.
     unsaved: bool,
+    /// Its row could not be removed, and is all that is left of it.
+    pub(super) unremoved: bool,
     pub(super) streak: Streak,
     pub(super) restart_at: Option<Deadline>,
     /// There is nothing left of it.
@@ -72,6 +74,7 @@ pub(crate) fn spawn(
         state,
         history,
         unsaved: false,
+        unremoved: false,
         streak: Streak::default(),
         restart_at: None,
         gone: false,
@@ -120,7 +123,7 @@ impl Actor {
         }
         let runs = matches!(self.instance.now.phase, Phase::Running | Phase::Paused);
         let restart_at = self.restart_at.filter(|_| self.instance.now.phase == Phase::Restarting);
-        let unsaved = self.unsaved;
+        let unsaved = self.unsaved || self.unremoved;
         let (provider, id) = (&self.provider, &self.instance.id);
         let end = async {
             if !runs {
@@ -235,6 +238,10 @@ impl Actor {
     }
 
     async fn save_again(&mut self) {
+        if self.unremoved {
+            self.unremoved = self.remove_all().await.is_err();
+            return;
+        }
         let (id, now) = (self.instance.id.clone(), self.instance.now.clone());
         let written = self.engine.store.write(move |write| write.update_instance(&id, &now)).await;
         self.unsaved = written.is_err();

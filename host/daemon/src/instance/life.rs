@@ -65,10 +65,15 @@ impl Actor {
     }
 
     /// Makes what its row says. A failure undoes everything, the row as well.
+    ///
+    /// Until all of it is acknowledged the row says [`Phase::Creating`], which whoever comes
+    /// after a crash undoes: nobody was told that there is an instance.
     pub(super) async fn create(&mut self, start: bool) -> Result<()> {
         let made = self.make(start).await;
         if let Err(error) = made {
-            if let Err(undo) = self.remove_all().await {
+            self.rest();
+            self.instance.now.phase = Phase::Deleting;
+            if let Err(undo) = self.remove_or_retry().await {
                 self.fail(format!("{error}; and it cannot be removed: {undo}")).await;
             }
             return Err(error);
@@ -79,16 +84,50 @@ impl Actor {
     async fn make(&mut self, start: bool) -> Result<()> {
         let plan = self.plan().await?;
         self.provider.create(&plan).await?;
-        let provider = vec![("provider", self.instance.provider.to_string())];
         self.instance.now.phase = Phase::Created;
-        if !start {
-            // It is acknowledged only once it is written.
-            self.intend(self.instance.now.clone()).await?;
-            self.tell("create", provider).await;
-            return Ok(());
+        if start {
+            let keys = self.instance.mounts.iter().map(|mount| mount.volume.clone()).collect();
+            let _volumes = self.engine.volume_locks.lock_all(keys).await;
+            self.provider.start(&plan).await?;
+            self.instance.now.phase = Phase::Running;
+            self.instance.now.started = Some(Timestamp::now());
         }
-        self.tell("create", provider).await;
-        self.start(&plan).await
+        self.acknowledge(start).await?;
+        if start {
+            self.reached_at(None);
+            self.attend();
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// It is there from now on, whatever happens.
+    async fn acknowledge(&self, started: bool) -> Result<()> {
+        let (id, name) = (self.instance.id.clone(), self.instance.name.clone());
+        let (now, provider) = (self.instance.now.clone(), self.instance.provider.to_string());
+        self.engine
+            .store
+            .write(move |write| {
+                write.update_instance(&id, &now)?;
+                let (subject, id) = (Subject::Instance, id.as_str());
+                write.event(subject, id, &name, "create", &[("provider", provider)])?;
+                if started { write.event(subject, id, &name, "start", &[]) } else { Ok(()) }
+            })
+            .await
+    }
+
+    /// Removes everything. When only the database cannot be written, on a full disk, the rest
+    /// follows as soon as it can.
+    async fn remove_or_retry(&mut self) -> Result<()> {
+        let provider = self.provider.delete(&self.instance.id).await;
+        provider?;
+        let removed = self.remove_all().await;
+        self.unremoved = removed.is_err();
+        if let Err(error) = removed {
+            tracing::warn!(instance = %self.instance.id, %error, "it is removed later");
+            self.publish();
+        }
+        Ok(())
     }
 
     /// Starts what does not run. The plan has been made for this start.
@@ -231,10 +270,14 @@ impl Actor {
             return Err(self.refuse("removed", "stop it first: kernctl stop; or add --force"));
         }
         self.intend(Situation { phase: Phase::Deleting, ..self.instance.now.clone() }).await?;
-        let removed = self.remove_all().await;
-        if let Err(error) = &removed {
+        // Removing it from the provider comes first: while that fails, it is still there.
+        if let Err(error) = self.provider.delete(&self.instance.id).await {
             self.fail(format!("it cannot be removed: {error}")).await;
+            return Err(error.into());
         }
+        let removed = self.remove_all().await;
+        self.unremoved = removed.is_err();
+        self.publish();
         removed
     }
 

@@ -49,7 +49,7 @@ impl Write<'_> {
 
 /// Forgets the oldest events, so that about `max` stay.
 pub(super) fn prune(connection: &Connection, last: u64, max: u64) -> Result<()> {
-    if last % PRUNE_EVERY == 0 && last > max {
+    if last.is_multiple_of(PRUNE_EVERY) && last > max {
         connection.execute("DELETE FROM events WHERE id <= ?1", [signed(last - max)])?;
     }
     Ok(())

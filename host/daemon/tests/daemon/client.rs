@@ -16,45 +16,45 @@ use tokio::net::UnixStream;
 const LIMIT: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Debug)]
-pub struct Client {
-    pub socket: PathBuf,
+pub(crate) struct Client {
+    pub(crate) socket: PathBuf,
 }
 
 /// Nobody answered: the daemon is gone, perhaps in the middle.
 #[derive(Debug)]
-pub struct NoAnswer;
+pub(crate) struct NoAnswer;
 
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
-pub type Connection = SendRequest<Full<Bytes>>;
+pub(crate) type Connection = SendRequest<Full<Bytes>>;
 
 impl Client {
-    pub fn new(home: &Path) -> Self {
+    pub(crate) fn new(home: &Path) -> Self {
         Self { socket: home.join("kernctl.sock") }
     }
 
-    pub async fn connect(&self) -> Result<Connection, NoAnswer> {
+    pub(crate) async fn connect(&self) -> Result<Connection, NoAnswer> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|_| NoAnswer)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|_| NoAnswer)?;
         tokio::spawn(connection);
         Ok(sender)
     }
 
-    pub async fn open(
+    pub(crate) async fn open(
         &self,
         method: &str,
         path: &str,
@@ -63,7 +63,12 @@ impl Client {
         send(&mut self.connect().await?, method, path, body).await
     }
 
-    pub async fn send(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Answer, NoAnswer> {
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Answer, NoAnswer> {
         let answer = async {
             let response = self.open(method, path, body).await?;
             let status = response.status().as_u16();
@@ -74,30 +79,30 @@ impl Client {
     }
 
     /// For tests in which the daemon has to answer.
-    pub async fn ask(&self, method: &str, path: &str, body: Value) -> Answer {
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Value) -> Answer {
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         self.send(method, path, body).await.expect("an answer")
     }
 
-    pub async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let answer = self.ask("GET", path, Value::Null).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.json()
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Value {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
         let answer = self.ask("POST", path, body).await;
         assert!((200..300).contains(&answer.status), "{path}: {} {}", answer.status, answer.text());
         answer.json()
     }
 
-    pub async fn delete(&self, path: &str) {
+    pub(crate) async fn delete(&self, path: &str) {
         let answer = self.ask("DELETE", path, Value::Null).await;
         assert_eq!(answer.status, 204, "{path}: {}", answer.text());
     }
 
     /// An error has its code, a message and the status that goes with it.
-    pub async fn refused(
+    pub(crate) async fn refused(
         &self,
         method: &str,
         path: &str,
@@ -118,7 +123,7 @@ impl Client {
     }
 
     /// Waits until an instance is in a state.
-    pub async fn until(&self, name: &str, state: &str) -> Value {
+    pub(crate) async fn until(&self, name: &str, state: &str) -> Value {
         let deadline = tokio::time::Instant::now() + LIMIT;
         loop {
             let instance = self.get(&format!("/v1/instances/{name}")).await;
@@ -134,7 +139,7 @@ impl Client {
     }
 }
 
-pub async fn send(
+pub(crate) async fn send(
     connection: &mut Connection,
     method: &str,
     path: &str,
@@ -142,7 +147,7 @@ pub async fn send(
 ) -> Result<Response<Incoming>, NoAnswer> {
     let request = Request::builder()
         .method(method)
-        .uri(path)
+        .uri(encode(path))
         .header("host", "daemon")
         .body(Full::new(Bytes::from(body)))
         .unwrap();
@@ -150,24 +155,36 @@ pub async fn send(
     connection.send_request(request).await.map_err(|_| NoAnswer)
 }
 
+/// RFC 3986 section 2.1, for the few characters that tests use.
+fn encode(path: &str) -> String {
+    let mut encoded = String::new();
+    for c in path.chars() {
+        match c {
+            '"' | '[' | ']' | '{' | '}' | ' ' => encoded.push_str(&format!("%{:02X}", c as u32)),
+            _ => encoded.push(c),
+        }
+    }
+    encoded
+}
+
 /// Server-sent events of an answer, as they come.
-pub struct Events {
+pub(crate) struct Events {
     body: Incoming,
     buffer: String,
 }
 
 impl Events {
-    pub async fn open(client: &Client, path: &str) -> Self {
+    pub(crate) async fn open(client: &Client, path: &str) -> Self {
         Self::of(client.open("GET", path, Vec::new()).await.expect("an answer"))
     }
 
-    pub fn of(response: Response<Incoming>) -> Self {
+    pub(crate) fn of(response: Response<Incoming>) -> Self {
         assert_eq!(response.status(), 200);
         Self { body: response.into_body(), buffer: String::new() }
     }
 
     /// The data of the next event; nothing at the end.
-    pub async fn next(&mut self) -> Option<Value> {
+    pub(crate) async fn next(&mut self) -> Option<Value> {
         let next = async {
             loop {
                 if let Some((event, rest)) = self.buffer.split_once("\n\n") {

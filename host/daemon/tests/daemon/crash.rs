@@ -17,7 +17,7 @@ use crate::client::{Client, NoAnswer};
 use crate::process::Daemon;
 use crate::{Test, image, world};
 
-pub const TESTS: &[Test] = &[("crash", crash)];
+pub(crate) const TESTS: &[Test] = &[("crash", crash)];
 
 const CLIENTS: usize = 3;
 /// A run that ends only when it is asked to.
@@ -25,10 +25,10 @@ const FOREVER: &str = "forever";
 const SETTLE: Duration = Duration::from_secs(120);
 
 /// Reproducible dice: splitmix64.
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn throw(&mut self, sides: u64) -> u64 {
+    pub(crate) fn throw(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut value = self.0;
         value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -46,6 +46,8 @@ struct Known {
     runs: Option<bool>,
     /// It comes back when it ends.
     always: bool,
+    /// It ends by itself: that it runs is never certain.
+    ends: bool,
 }
 
 #[derive(Debug, Default)]
@@ -67,18 +69,13 @@ fn crash() {
     println!("crash: {rounds} rounds, CRASH_SEED={seed}");
     let place = Place::new();
     let mut dice = Dice(seed);
-    let model = Arc::new(Mutex::new(Vec::new()));
-    for client in 0..CLIENTS {
-        model.lock().unwrap().push(Arc::new(Mutex::new(Model::default())));
-        let _ = client;
-    }
+    let models: Vec<_> = (0..CLIENTS).map(|_| Arc::new(Mutex::new(Model::default()))).collect();
     let mut full = 0;
     for round in 0..rounds {
         let daemon = Daemon::start(&place.home, &place.log);
         let fill = place.limited && dice.throw(4) == 0;
         full += u64::from(fill);
         let seeds: Vec<u64> = (0..CLIENTS).map(|_| dice.throw(u64::MAX)).collect();
-        let models = model.lock().unwrap().clone();
         let lifetime = Duration::from_millis(20 + dice.throw(900));
         let client = daemon.client.clone();
         let before = std::thread::scope(|scope| {
@@ -101,13 +98,14 @@ fn crash() {
         });
         place.free();
         // Somebody else's hand, while nobody looks.
-        let struck = strike(&place.home, &mut dice, &models);
+        let struck = strike(&place.home, &mut dice);
         let daemon = Daemon::start(&place.home, &place.log);
         let what = format!("round {round} of CRASH_SEED={seed}");
         check(&place.home, &daemon.client, &models, &before, &struck, &what);
-        daemon.kill();
+        // Nothing depends on how it ends.
+        if dice.throw(2) == 0 { daemon.end() } else { daemon.kill() }
     }
-    let (done, refused) = model.lock().unwrap().iter().fold((0, 0), |(done, refused), model| {
+    let (done, refused) = models.iter().fold((0, 0), |(done, refused), model| {
         let model = model.lock().unwrap();
         (done + model.done, refused + model.refused_for_space)
     });
@@ -119,7 +117,7 @@ fn crash() {
 
 /// Where the daemon lives: on a small disk of its own when we may mount one.
 struct Place {
-    directory: tempfile::TempDir,
+    _directory: tempfile::TempDir,
     home: PathBuf,
     log: PathBuf,
     limited: bool,
@@ -140,7 +138,12 @@ impl Place {
         }
         let home = disk.join("home");
         fs::create_dir(&home).unwrap();
-        Self { log: directory.path().join("daemon.log"), directory, home, limited: mounted }
+        Self {
+            log: directory.path().join("daemon.log"),
+            _directory: directory,
+            home,
+            limited: mounted,
+        }
     }
 
     fn ballast(&self) -> PathBuf {
@@ -179,7 +182,6 @@ impl Drop for Place {
             let disk = self.home.parent().unwrap();
             let _ = Command::new("umount").arg("-l").arg(disk).status();
         }
-        let _ = &self.directory;
     }
 }
 
@@ -200,7 +202,7 @@ fn running(home: &Path) -> BTreeMap<String, u32> {
 }
 
 /// Kills some monitors, or all as a reboot does; gives the ids of those that it hit.
-fn strike(home: &Path, dice: &mut Dice, _: &[Arc<Mutex<Model>>]) -> BTreeSet<String> {
+fn strike(home: &Path, dice: &mut Dice) -> BTreeSet<String> {
     let reboot = dice.throw(6) == 0;
     let mut struck = BTreeSet::new();
     for directory in instance_directories(home) {
@@ -290,13 +292,14 @@ async fn make(
     let request = json!({
         "image": image, "name": name, "args": args, "restart": restart, "create_only": !start,
     });
-    let open = Known { exists: None, runs: None, always };
+    let open = Known { exists: None, runs: None, always, ends };
     model.lock().unwrap().instances.insert(name.clone(), open);
     let answer = client.send("POST", "/v1/instances", request.to_string().into_bytes()).await?;
     let known = Known {
         exists: Some(acknowledged(model, &answer)),
         runs: if ends { None } else { Some(start) },
         always,
+        ends,
     };
     model.lock().unwrap().instances.insert(name, known);
     Ok(())
@@ -316,7 +319,6 @@ async fn act(
     };
     let set = |value: Option<bool>| {
         if let Some(known) = model.lock().unwrap().instances.get_mut(&name) {
-            // One that ends by itself is never certain to run.
             known.runs = value;
         }
     };
@@ -324,12 +326,11 @@ async fn act(
     set(None);
     let answer = client.send("POST", &format!("/v1/instances/{name}/{what}"), Vec::new()).await?;
     let done = acknowledged(model, &answer);
-    match (done, runs, before.runs) {
-        // An instance that was never certain to run may end on its own.
-        (true, true, None) => set(None),
-        (true, runs, _) => set(Some(runs)),
-        (false, ..) if answer.status == 409 => set(before.runs),
-        (false, ..) => set(None),
+    match (done, runs) {
+        (true, true) if before.ends => set(None),
+        (true, runs) => set(Some(runs)),
+        (false, _) if answer.status == 409 => set(before.runs),
+        (false, _) => set(None),
     }
     Ok(())
 }
@@ -345,12 +346,9 @@ async fn remove(client: &Client, model: &Mutex<Model>, dice: &mut Dice) -> Resul
     let done = acknowledged(model, &answer);
     let mut model = model.lock().unwrap();
     let known = model.instances.get_mut(&name).unwrap();
-    if done {
-        known.exists = Some(false);
-    } else {
-        // Refused before anything happened, or shown as an error: it is still there.
-        (known.exists, known.runs) = (Some(true), None);
-    }
+    // What was refused for a reason like a full disk is finished later, or after a crash.
+    known.exists = done.then_some(false);
+    known.runs = None;
     Ok(())
 }
 
@@ -520,12 +518,12 @@ fn check(
                     }
                 }
                 Some(true) => {
-                    assert_eq!(running, known.always, "{what}: {name}, struck, is {found}")
+                    assert_eq!(running, known.always, "{what}: {name}, struck, is {found}");
                 }
                 Some(false) => assert!(!running, "{what}: {name} was stopped and runs"),
                 None => {}
             }
-            known.runs = (found["args"][0] == FOREVER).then_some(running);
+            known.runs = (!known.ends).then_some(running);
         }
         model.instances.retain(|_, known| known.exists == Some(true));
         for (name, known) in &mut model.volumes {

@@ -24,10 +24,10 @@ use bhojpur_provider::{
 use rustix::process::Signal;
 
 /// The first argument of a monitor.
-pub const MONITOR: &str = "--fake-monitor";
+pub(crate) const MONITOR: &str = "--fake-monitor";
 
 #[derive(Debug)]
-pub struct Fake {
+pub(crate) struct Fake {
     root: PathBuf,
     busy: Mutex<BTreeSet<String>>,
 }
@@ -42,7 +42,7 @@ impl Drop for Busy<'_> {
 }
 
 impl Fake {
-    pub fn new(home: &Path) -> Self {
+    pub(crate) fn new(home: &Path) -> Self {
         let root = home.join("instances").join("qemu");
         fs::create_dir_all(&root).unwrap();
         Self { root, busy: Mutex::default() }
@@ -283,9 +283,15 @@ impl Provider for Fake {
     }
 }
 
+/// Prints. A full disk ends no program that does not care.
+fn say(text: &str) {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
 /// The process of an instance: prints, waits, ends with a status; SIGTERM ends it with 0 unless
 /// it is `stubborn`. What is typed on its console it prints.
-pub fn monitor(arguments: &[String]) -> ExitCode {
+pub(crate) fn monitor(arguments: &[String]) -> ExitCode {
     let directory = PathBuf::from(&arguments[0]);
     let stubborn = arguments[1] == "stubborn";
     let code: u8 = arguments[2].parse().unwrap_or(0);
@@ -293,7 +299,7 @@ pub fn monitor(arguments: &[String]) -> ExitCode {
     let code = runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
         let mut term = signal(SignalKind::terminate()).unwrap();
-        println!("hello from {}", std::env::var("WHO").unwrap_or_else(|_| "nobody".into()));
+        say(&format!("hello from {}\n", std::env::var("WHO").unwrap_or_else(|_| "nobody".into())));
         let socket = directory.join("console.sock");
         let _ = fs::remove_file(&socket);
         let console = tokio::net::UnixListener::bind(&socket);
@@ -304,8 +310,7 @@ pub fn monitor(arguments: &[String]) -> ExitCode {
                 let Ok((mut stream, _)) = console.accept().await else { continue };
                 let mut bytes = [0; 1024];
                 while let Ok(read @ 1..) = stream.read(&mut bytes).await {
-                    print!("typed {}", String::from_utf8_lossy(&bytes[..read]));
-                    let _ = std::io::stdout().flush();
+                    say(&format!("typed {}", String::from_utf8_lossy(&bytes[..read])));
                 }
             }
         };
@@ -318,7 +323,7 @@ pub fn monitor(arguments: &[String]) -> ExitCode {
         let asked = async {
             loop {
                 term.recv().await;
-                println!("asked to stop");
+                say("asked to stop\n");
                 if !stubborn {
                     return;
                 }
@@ -330,7 +335,7 @@ pub fn monitor(arguments: &[String]) -> ExitCode {
             () = typed => 0,
         }
     });
-    println!("goodbye");
+    say("goodbye\n");
     let part = directory.join("exit.part");
     let _ =
         fs::write(&part, code.to_string()).and_then(|()| fs::rename(&part, directory.join("exit")));

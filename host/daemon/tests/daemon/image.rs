@@ -10,10 +10,10 @@ use bhojpur_formats::image::{Assembly, Root};
 use bhojpur_kernel_embedded::KERNEL;
 
 /// How many there are.
-pub const COUNT: usize = 3;
+pub(crate) const COUNT: usize = 3;
 
 /// A whole image; each number another one.
-pub fn elf(number: usize) -> &'static [u8] {
+pub(crate) fn elf(number: usize) -> &'static [u8] {
     static ALL: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     &ALL.get_or_init(|| (0..COUNT).map(make).collect())[number]
 }

@@ -11,7 +11,7 @@ use crate::Test;
 use crate::client::Events;
 use crate::world::{World, block_on};
 
-pub const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("life_states", states),
     ("life_policies", policies),
     ("life_stop", stop),

@@ -12,7 +12,7 @@ use crate::Test;
 use crate::client::{Events, send};
 use crate::world::{World, block_on};
 
-pub const TESTS: &[Test] = &[("load", load), ("limits", limits)];
+pub(crate) const TESTS: &[Test] = &[("load", load), ("limits", limits)];
 
 const CLIENTS: usize = 500;
 const FOLLOWERS: usize = 100;

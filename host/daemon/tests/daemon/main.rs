@@ -40,19 +40,26 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let words: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
-    let mut failed = Vec::new();
+    let (mut passed, mut failed) = (0, Vec::new());
     for (name, test) in tests {
         if !words.is_empty() && !words.iter().any(|word| name.contains(word.as_str())) {
             continue;
         }
         let start = Instant::now();
-        let passed = catch_unwind(AssertUnwindSafe(test)).is_ok();
-        let result = if passed { "ok" } else { "FAILED" };
+        let good = catch_unwind(AssertUnwindSafe(test)).is_ok();
+        let result = if good { "ok" } else { "FAILED" };
         println!("test {name} ... {result} ({:.1} s)", start.elapsed().as_secs_f64());
-        if !passed {
+        if good {
+            passed += 1;
+        } else {
             failed.push(name);
         }
     }
-    println!("\ntest result: {} failed {failed:?}", failed.len());
+    let result = if failed.is_empty() { "ok" } else { "FAILED" };
+    println!(
+        "\n{}\ntest result: {result}. {passed} passed; {} failed; 0 ignored",
+        failed.join("\n"),
+        failed.len()
+    );
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -14,26 +14,26 @@ use crate::client::Client;
 use crate::fake::Fake;
 
 /// The first argument of the daemon.
-pub const DAEMON: &str = "--daemon";
+pub(crate) const DAEMON: &str = "--daemon";
 /// It is ready when this is there.
 const READY: &str = "ready";
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The configuration of daemons under test.
-pub fn config(home: &Path) -> Config {
+pub(crate) fn config(home: &Path) -> Config {
     let mut config = Config::load(home).unwrap();
     config.limits.reserve_bytes = 1 << 20;
     config.log.filter = "debug".to_owned();
     config
 }
 
-pub fn providers(home: &Path) -> Providers {
+pub(crate) fn providers(home: &Path) -> Providers {
     let fake: Arc<dyn Provider> = Arc::new(Fake::new(home));
     Providers::new([fake], None)
 }
 
 /// Runs the daemon in this process until SIGTERM.
-pub fn daemon(home: &str) -> ExitCode {
+pub(crate) fn daemon(home: &str) -> ExitCode {
     let home = Path::new(home).canonicalize().unwrap();
     let config = config(&home);
     bhojpur_daemon::logging::install(&config.log).unwrap();
@@ -62,14 +62,14 @@ pub fn daemon(home: &str) -> ExitCode {
 }
 
 /// A daemon that runs.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
-    pub client: Client,
+    pub(crate) client: Client,
 }
 
 impl Daemon {
     /// Starts one and waits until it answers. What it says goes to `log` beside its directory.
-    pub fn start(home: &Path, log: &Path) -> Self {
+    pub(crate) fn start(home: &Path, log: &Path) -> Self {
         let marker = home.with_file_name(READY);
         let _ = std::fs::remove_file(&marker);
         let log = File::options().create(true).append(true).open(log).unwrap();
@@ -92,13 +92,13 @@ impl Daemon {
         Self { child, client: Client::new(home) }
     }
 
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Ends it as a service manager does.
-    pub fn end(mut self) {
+    pub(crate) fn end(mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let status = self.child.wait().unwrap();

@@ -17,7 +17,7 @@ use crate::Test;
 use crate::client::Events;
 use crate::world::{World, block_on};
 
-pub const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("rest_errors", errors),
     ("rest_images", images),
     ("rest_volumes", volumes),
@@ -131,6 +131,8 @@ fn tar(name: &str, content: &[u8]) -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
     header.set_size(content.len() as u64);
     header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
     builder.append_data(&mut header, name, content).unwrap();
     builder.into_inner().unwrap()
 }
@@ -357,7 +359,7 @@ fn build() {
             )
             .await;
             assert_eq!(done["image"]["names"], json!(["hello:1"]), "{done}");
-            assert_eq!(done["image"]["args"], json!(["/app/hello", "a"]));
+            assert_eq!(done["image"]["args"], json!(["/app/main", "a"]));
             assert_eq!(done["image"]["language"], "go");
             assert!(done["image"]["env"].as_array().unwrap().contains(&json!("K=V")));
             // A client that leaves ends its build.

@@ -13,21 +13,21 @@ use tokio::task::JoinHandle;
 use crate::client::Client;
 use crate::{image, process};
 
-pub struct World {
+pub(crate) struct World {
     _directory: TempDir,
-    pub home: PathBuf,
-    pub client: Client,
-    pub ready: Ready,
+    pub(crate) home: PathBuf,
+    pub(crate) client: Client,
+    pub(crate) ready: Ready,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<bhojpur_daemon::Result<()>>>,
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| ()).await
     }
 
-    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let home = directory.path().canonicalize().unwrap().join("home");
         std::fs::create_dir(&home).unwrap();
@@ -45,13 +45,13 @@ impl World {
     }
 
     /// Ends the daemon and starts another one on the same directory.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.end().await;
         let (stop, ready, running) = launch(process::config(&self.home), &self.home).await;
         (self.stop, self.ready, self.running) = (Some(stop), ready, Some(running));
     }
 
-    pub async fn end(&mut self) {
+    pub(crate) async fn end(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
@@ -61,11 +61,11 @@ impl World {
     }
 
     /// Waits for a daemon that ends by itself.
-    pub async fn ended(&mut self) {
+    pub(crate) async fn ended(&mut self) {
         self.running.take().unwrap().await.unwrap().unwrap();
     }
 
-    pub async fn import(&self, number: usize, name: &str) -> Value {
+    pub(crate) async fn import(&self, number: usize, name: &str) -> Value {
         let path = format!("/v1/images/import?name={name}");
         let answer = self.client.send("POST", &path, image::elf(number).to_vec()).await.unwrap();
         assert_eq!(answer.status, 201, "{}", answer.text());
@@ -73,7 +73,7 @@ impl World {
     }
 
     /// Runs `args` under a name, with more said.
-    pub async fn run(&self, name: &str, args: &[&str], more: Value) -> Value {
+    pub(crate) async fn run(&self, name: &str, args: &[&str], more: Value) -> Value {
         let mut request = json!({ "image": "web", "name": name, "args": args });
         for (key, value) in more.as_object().into_iter().flatten() {
             request[key] = value.clone();
@@ -82,13 +82,13 @@ impl World {
     }
 
     /// The fake fails or waits.
-    pub fn fault(&self, operation: &str, what: &str) {
+    pub(crate) fn fault(&self, operation: &str, what: &str) {
         let directory = self.home.join("instances/faults");
         std::fs::create_dir_all(&directory).unwrap();
         std::fs::write(directory.join(operation), what).unwrap();
     }
 
-    pub fn no_violations(&self) {
+    pub(crate) fn no_violations(&self) {
         no_violations(&self.home);
     }
 }
@@ -105,7 +105,7 @@ impl Drop for World {
     }
 }
 
-pub fn no_violations(home: &Path) {
+pub(crate) fn no_violations(home: &Path) {
     let text = std::fs::read_to_string(home.join("instances/violations")).unwrap_or_default();
     assert!(text.is_empty(), "{text}");
 }
@@ -132,7 +132,7 @@ async fn launch(
 }
 
 /// Runs a test on threads of its own.
-pub fn block_on(test: impl Future<Output = ()>) {
+pub(crate) fn block_on(test: impl Future<Output = ()>) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(test);
