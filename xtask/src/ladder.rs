@@ -63,6 +63,7 @@ const RUNGS: &[Rung] = &[
     ("guest-current-go", "guest tests in Go with a current one", || {
         with_current_go(&["guest", "go/", "--only-named-go"])
     }),
+    ("web", "the daemon's web page in headless Chromium", || xtask(&["web"])),
     ("crash", "20 machines killed while they write to a volume", || xtask(&["crash"])),
     ("firecracker", "unikernels in a real Firecracker, where there is one", || {
         xtask(&["firecracker"])
