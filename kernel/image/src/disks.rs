@@ -49,8 +49,8 @@ impl Disks {
             name: name(index),
             device,
             number: MAJOR << 8
-                | index as u64 * MINORS & 0xff
-                | (index as u64 * MINORS & !0xff) << 12,
+                | (index as u64 * MINORS) & 0xff
+                | ((index as u64 * MINORS) & !0xff) << 12,
             mounted: SpinLock::new(Weak::new()),
         };
         Arc::new(Self(devices.into_iter().enumerate().map(named).collect()))
