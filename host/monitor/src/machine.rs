@@ -251,7 +251,7 @@ mod tests {
         use crate::wiring::Console;
         let wiring = Wiring {
             control: "/i/control".into(),
-            console: Console::Socket { path: "/i/a,b.sock".into(), log: "/i/console.log".into() },
+            console: Console::Pipe { stem: "/i/a,b".into(), log: "/i/console.log".into() },
             network: Network::Tap { device: "tap7".into(), address: [0x52, 0x54, 0, 1, 2, 0xff] },
             qmp: Some("/i/qmp.sock".into()),
         };
@@ -262,7 +262,7 @@ mod tests {
         };
         let line = shown(&wiring);
         assert!(
-            line.contains("wait=off,path=/i/a,,b.sock,logappend=on,logfile=/i/console.log"),
+            line.contains("pipe,id=console,path=/i/a,,b,logappend=on,logfile=/i/console.log"),
             "{line}"
         );
         assert!(line.contains("ifname=tap7") && line.contains(",mac=52:54:00:01:02:ff"), "{line}");

@@ -24,11 +24,13 @@ pub struct Wiring {
 pub enum Console {
     /// QEMU's standard input and output.
     Standard,
-    /// A unix socket to which people come and go. QEMU itself keeps all of the output.
-    Socket {
-        /// The socket.
-        path: PathBuf,
-        /// The file to which the output is appended, whether somebody is connected or not.
+    /// Two files: QEMU's pipe, whose input is read from `STEM.in`, a FIFO, and whose output
+    /// goes to `STEM.out`, which nobody has to read when it is `/dev/null`. QEMU itself keeps
+    /// all of the output. (On a socket, QEMU 7.2 logs bytes twice when a reader goes away.)
+    Pipe {
+        /// The path of both, without what tells them apart.
+        stem: PathBuf,
+        /// The file to which the output is appended.
         log: PathBuf,
     },
 }
@@ -71,8 +73,8 @@ impl Wiring {
     pub(crate) fn channels(&self, line: &mut CommandLine) {
         let console = match &self.console {
             Console::Standard => "stdio,id=console,signal=off".into(),
-            Console::Socket { path, log } => {
-                let mut value = joined("socket,id=console,server=on,wait=off,path=", path);
+            Console::Pipe { stem, log } => {
+                let mut value = joined("pipe,id=console,path=", stem);
                 value.push(joined(",logappend=on,logfile=", log));
                 value
             }

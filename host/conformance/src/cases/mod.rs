@@ -57,6 +57,7 @@ pub(crate) const ALL: &[Case] = &[
     case!("pause", pause, pause::pause),
     case!("isolation", nothing, concurrency::isolation),
     case!("console", console, console::console),
+    case!("console-visitors", console, console::visitors),
     case!("usage", nothing, output::usage),
     case!("bad-plans", nothing, refusal::bad_plans),
     case!("eight-at-once", nothing, concurrency::eight_at_once),

@@ -3,11 +3,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bhojpur_provider::process::Monitor;
 use bhojpur_provider::{Error, InstanceId, Plan, Result};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 /// As much of the control channel's end as decides how a run ended: a panic with its frames
 /// takes a few KiB.
@@ -38,9 +40,19 @@ impl Files {
         self.directory.join("console.log")
     }
 
-    /// Where people type.
+    /// Where people type: a FIFO, so that who only looks on takes nothing away.
     pub(crate) fn console(&self) -> PathBuf {
-        self.directory.join("console.sock")
+        self.directory.join("console.in")
+    }
+
+    /// The other end of QEMU's pipe; the output is in the log.
+    fn console_output(&self) -> PathBuf {
+        self.directory.join("console.out")
+    }
+
+    /// What QEMU's pipe is called by.
+    pub(crate) fn console_stem(&self) -> PathBuf {
+        self.directory.join("console")
     }
 
     /// QEMU's machine protocol.
@@ -66,15 +78,6 @@ impl Files {
     /// There when the run was ended by us.
     pub(crate) fn killed(&self) -> PathBuf {
         self.directory.join("killed")
-    }
-
-    /// The longest of the sockets' paths, in bytes.
-    pub(crate) fn longest_socket_path(&self) -> usize {
-        [self.console(), self.qmp()]
-            .map(|path| path.as_os_str().len())
-            .into_iter()
-            .max()
-            .unwrap_or(0)
     }
 
     pub(crate) fn monitor(&self) -> Monitor {
@@ -110,9 +113,11 @@ impl Files {
         let prepare = || {
             self.write_plan(plan)?;
             write_whole(&self.configuration(), record)?;
-            for path in [self.killed(), self.console(), self.qmp()] {
+            for path in [self.killed(), self.console(), self.console_output(), self.qmp()] {
                 remove_if_there(&path)?;
             }
+            mknodat(CWD, self.console(), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+            symlink("/dev/null", self.console_output())?;
             match fs::rename(self.control(), self.earlier_control()) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 other => other,

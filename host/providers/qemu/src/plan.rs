@@ -41,7 +41,7 @@ pub(crate) struct Prepared {
 
 /// Checks a plan whole and turns it into a machine.
 pub(crate) fn prepare(plan: &Plan, files: &Files, accelerator: Accelerator) -> Result<Prepared> {
-    if files.longest_socket_path() > SOCKET_PATH_MAX {
+    if files.qmp().as_os_str().len() > SOCKET_PATH_MAX {
         let place = files.directory().display();
         let message = format!("{place} is too long a path: sockets in it cannot have names");
         return Err(invalid(message).advise("choose a shorter home directory, with BHOJPUR_HOME"));
@@ -69,7 +69,7 @@ pub(crate) fn prepare(plan: &Plan, files: &Files, accelerator: Accelerator) -> R
     };
     let wiring = Wiring {
         control: files.control(),
-        console: Console::Socket { path: files.console(), log: files.log() },
+        console: Console::Pipe { stem: files.console_stem(), log: files.log() },
         network,
         qmp: Some(files.qmp()),
     };
