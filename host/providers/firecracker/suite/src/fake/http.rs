@@ -105,6 +105,8 @@ fn read(
         }
     }
     if length > payload_max {
+        // What is not read would reset the connection, and with it the answer.
+        io::copy(&mut reader.take(length as u64), &mut io::sink())?;
         return Ok(Err(Response::fault(413, "The request payload is too large.")));
     }
     let mut body = vec![0; length];
