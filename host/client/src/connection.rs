@@ -2,12 +2,14 @@
 //! One connection: a socket, TLS on it where it is due, and HTTP/1.1 on top.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
@@ -74,7 +76,7 @@ async fn http<S>(address: &Address, socket: S) -> Result<SendRequest<Body>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = handshake(TokioIo::new(socket))
+    let (sender, connection) = handshake(TokioIo::new(Patient { socket, broken: false }))
         .await
         .map_err(|error| Error::Broken { address: address.clone(), reason: error.to_string() })?;
     // Its errors reach whoever waits for the answer.
@@ -82,4 +84,70 @@ where
         let _ = connection.await;
     });
     Ok(sender)
+}
+
+/// A socket whose other side may stop listening in the middle of an upload, because it knows the
+/// answer: what it said is still read. RFC 9112, section 9.6, asks servers to make that possible,
+/// and the library would give up with the failed write.
+#[derive(Debug)]
+struct Patient<S> {
+    socket: S,
+    broken: bool,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(context, buffer)
+    }
+}
+
+impl<S> Patient<S> {
+    /// A write that failed for good waits; the end of what can be read ends it.
+    fn keep<T>(&mut self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match result {
+            Poll::Ready(Err(error))
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                self.broken = true;
+                Poll::Pending
+            }
+            other => other,
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.broken {
+            return Poll::Pending;
+        }
+        let result = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.keep(result)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.broken {
+            return Poll::Pending;
+        }
+        let result = Pin::new(&mut self.socket).poll_flush(context);
+        self.keep(result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.broken {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
 }

@@ -160,3 +160,27 @@ async fn nobody_there_is_told_apart() {
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(client(&path).ping().await.unwrap_err().is_absent());
 }
+
+#[tokio::test]
+async fn an_answer_in_the_middle_of_an_upload_is_heard() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("d.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        for (stream, answered) in listener.incoming().flatten().zip([true, false]) {
+            let mut stream = stream;
+            stream.read_exact(&mut [0; 4096]).unwrap();
+            let body = r#"{"code":"invalid","message":"no such name"}"#;
+            if answered {
+                write!(stream, "HTTP/1.1 422 X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+                    .unwrap();
+            }
+        }
+    });
+    let upload = || Upload::bytes(vec![0_u8; 64 << 20]);
+    let error = client(&path).build(&BuildQuery::default(), upload()).await.unwrap_err();
+    assert_eq!(error.to_string(), "no such name");
+    let error = client(&path).build(&BuildQuery::default(), upload()).await.unwrap_err();
+    assert!(matches!(error, Error::Broken { .. }), "{error:?}");
+}
