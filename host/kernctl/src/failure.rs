@@ -66,6 +66,11 @@ impl Failure {
         Self::with_code("not_found", message, status::NOT_FOUND)
     }
 
+    /// The state of things does not allow it.
+    pub(crate) fn conflict(message: impl fmt::Display) -> Self {
+        Self::with_code("conflict", message, status::CONFLICT)
+    }
+
     /// It cannot be done.
     pub(crate) fn unsupported(message: impl fmt::Display) -> Self {
         Self::with_code("unsupported", message, status::UNSUPPORTED)

@@ -39,12 +39,11 @@ impl Session {
 
     /// The daemon that was chosen; `None` for one of our own.
     pub(crate) fn target(&self) -> Result<Option<Target>, Failure> {
-        let config = match self.config_path()? {
-            (path, named) => ClientConfig::read(&path, named)?,
-        };
+        let (path, named) = self.config_path()?;
+        let config = ClientConfig::read(&path, named)?;
         let mut chosen = config.target();
         if let Some(host) = self.host() {
-            let address: Address = host.parse().map_err(|error| Failure::usage(error))?;
+            let address: Address = host.parse().map_err(Failure::usage)?;
             // The token and the trust of the file are for the daemon of the file.
             if chosen.as_ref().is_none_or(|target| target.address != address) {
                 let trust = bhojpur_client::Trust::System;

@@ -69,11 +69,10 @@ fn query(build: &Build, context: &Context) -> Result<BuildQuery, Failure> {
     args.extend(build.args.iter().cloned());
     let mut env = file.environment.clone();
     for variable in &build.env {
-        match variable.contains('=') {
-            true => env.push(variable.clone()),
-            false => {
-                env.extend(std::env::var(variable).ok().map(|value| format!("{variable}={value}")))
-            }
+        if variable.contains('=') {
+            env.push(variable.clone());
+        } else if let Ok(value) = std::env::var(variable) {
+            env.push(format!("{variable}={value}"));
         }
     }
     let mut include = Vec::new();

@@ -22,13 +22,7 @@ struct Answers {
 
 /// What can be set about each provider that is there.
 const PROVIDERS: &[(&str, &[(&str, &str)])] = &[
-    (
-        "qemu",
-        &[
-            ("binary", "Path of qemu-system-x86_64"),
-            ("accelerator", "Accelerator: auto, kvm or tcg"),
-        ],
-    ),
+    ("qemu", &[("accelerator", "Accelerator: auto, kvm or tcg")]),
     ("firecracker", &[("binary", "Path of firecracker"), ("jailer", "Path of the jailer")]),
 ];
 
@@ -151,7 +145,7 @@ mod tests {
 
     #[test]
     fn answers_become_a_file() {
-        let mut input = io::Cursor::new("wrong\nqemu\n/opt/\"q\"\ntcg\n127.0.0.1:3000\n");
+        let mut input = io::Cursor::new("wrong\nqemu\ntcg\n127.0.0.1:3000\n");
         let answers = ask(&mut input).unwrap();
         let text = render(&answers);
         let directory = tempfile::tempdir().unwrap();
@@ -160,6 +154,9 @@ mod tests {
         let config = Config::load(directory.path()).unwrap();
         assert_eq!(config.tcp.unwrap().address, "127.0.0.1:3000".parse().unwrap());
         assert!(ask(&mut io::Cursor::new("qemu\n")).is_err());
+        // Whatever is asked about is something that the daemon knows.
+        let mut input = io::Cursor::new("firecracker\n/opt/\"f\"\n/opt/jailer\nno\n");
+        write(directory.path(), &path, &render(&ask(&mut input).unwrap())).unwrap();
     }
 
     #[test]

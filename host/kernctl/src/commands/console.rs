@@ -28,6 +28,8 @@ pub(crate) struct Watch {
     pub(crate) input: bool,
     /// Whether Ctrl-C is for the program.
     pub(crate) proxy: bool,
+    /// Output before this byte is not shown.
+    pub(crate) from: u64,
 }
 
 /// The output of an instance from some place on, over restarts.
@@ -65,10 +67,10 @@ pub(crate) async fn watch(
     printer: &Printer,
     id: &str,
     how: Watch,
+    signals: &mut Signals,
 ) -> Result<Option<Instance>, Failure> {
-    let mut signals = Signals::new()?;
     let stream = client.follow(id, how.options).await?;
-    let mut output = Output { stream: Some(stream), next: 0 };
+    let mut output = Output { stream: Some(stream), next: how.from };
     let waiting = client.clone();
     let name = id.to_owned();
     let mut wait: Pin<Box<dyn Future<Output = _> + Send>> =
@@ -108,7 +110,8 @@ pub(crate) async fn watch(
             }
             () = tokio::time::sleep(AGAIN), if output.stream.is_none() => {
                 // It ended and was started again, or is about to end for good.
-                output.stream = client.follow(id, LogOptions::default()).await.ok();
+                let options = if output.next == 0 { how.options } else { LogOptions::default() };
+                output.stream = client.follow(id, options).await.ok();
             }
         }
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Commands about instances that exist.
 
-use bhojpur_api::{Instance, RenameRequest, SnapshotRequest};
+use bhojpur_api::{Instance, InstanceState, RenameRequest, SnapshotRequest};
 use bhojpur_client::{Client, LogOptions, decode};
 
 use super::console::{self, Signals, Watch};
@@ -122,19 +122,28 @@ pub(crate) async fn attach(
     input: bool,
     proxy: bool,
 ) -> Result<u8, Failure> {
+    let mut signals = Signals::new()?;
     let client = session.connect().await?;
     let instance = client.instance(name).await?;
-    watch(
-        session,
-        &client,
-        &instance.id,
-        Watch { options: LogOptions { tail: Some(0) }, input, proxy },
-    )
-    .await
+    if matches!(
+        instance.state,
+        InstanceState::Created | InstanceState::Stopped | InstanceState::Error
+    ) {
+        return Err(Failure::conflict(format!("the instance {:?} does not run", instance.name))
+            .advise(format!("start it: kernctl start -a {}", instance.name)));
+    }
+    let how = Watch { options: LogOptions { tail: Some(0) }, input, proxy, from: 0 };
+    watch(session, &client, &instance.id, how, &mut signals).await
 }
 
-async fn watch(session: &Session, client: &Client, id: &str, how: Watch) -> Result<u8, Failure> {
-    match console::watch(client, &session.printer, id, how).await? {
+async fn watch(
+    session: &Session,
+    client: &Client,
+    id: &str,
+    how: Watch,
+    signals: &mut Signals,
+) -> Result<u8, Failure> {
+    match console::watch(client, &session.printer, id, how, signals).await? {
         Some(instance) => Ok(console::exit_status(&instance)),
         None => Ok(0),
     }
@@ -159,13 +168,18 @@ pub(crate) async fn start(session: &Session, start: &Start) -> Result<u8, Failur
         let [name] = names.as_slice() else {
             return Err(Failure::usage("only one instance can be attached to at a time"));
         };
+        let mut signals = Signals::new()?;
         let before = client.instance(name).await?;
+        // Output of earlier starts is not wanted, and all of this one is.
+        let mut from = 0;
+        let mut known = client.logs(&before.id, LogOptions::default()).await?;
+        while let Some(piece) = known.next().await? {
+            from += piece.len() as u64;
+        }
         client.start(&before.id).await?;
-        // Output of earlier starts is not wanted; what came since is little and may be lost
-        // otherwise.
-        let how =
-            Watch { options: LogOptions { tail: Some(0) }, input: start.interactive, proxy: true };
-        return watch(session, &client, &before.id, how).await;
+        let options = LogOptions::default();
+        let how = Watch { options, input: start.interactive, proxy: true, from };
+        return watch(session, &client, &before.id, how, &mut signals).await;
     }
     each(session, &names, |name| {
         let client = client.clone();

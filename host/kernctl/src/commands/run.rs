@@ -4,7 +4,7 @@
 use bhojpur_api::{HealthCheck, RunRequest};
 use bhojpur_client::{Client, LogOptions};
 
-use super::console::{self, Watch};
+use super::console::{self, Signals, Watch};
 use super::note;
 use crate::arguments::{Create, Run};
 use crate::failure::status;
@@ -34,11 +34,14 @@ pub(crate) async fn run(session: &Session, run: &Run) -> Result<u8, Failure> {
         session.printer.one(&instance, || instance.id.clone())?;
         return Ok(0);
     }
+    // From here on nobody is left running by a Ctrl-C that comes too early.
+    let mut signals = Signals::new()?;
     let client = session.connect().await.map_err(not_started)?;
     // A program that ends at once is removed by us, when its output and status are known.
     let instance = client.run(&request).await.map_err(|error| not_started(error.into()))?;
-    let how = Watch { options: LogOptions::default(), input: run.interactive, proxy: true };
-    let result = follow(&client, &session.printer, &instance.id, how).await;
+    let how =
+        Watch { options: LogOptions::default(), input: run.interactive, proxy: true, from: 0 };
+    let result = follow(&client, &session.printer, &instance.id, how, &mut signals).await;
     if run.rm
         && let Err(error) = client.delete_instance(&instance.id, true, false).await
     {
@@ -47,8 +50,14 @@ pub(crate) async fn run(session: &Session, run: &Run) -> Result<u8, Failure> {
     result
 }
 
-async fn follow(client: &Client, printer: &Printer, id: &str, how: Watch) -> Result<u8, Failure> {
-    let ended = console::watch(client, printer, id, how).await;
+async fn follow(
+    client: &Client,
+    printer: &Printer,
+    id: &str,
+    how: Watch,
+    signals: &mut Signals,
+) -> Result<u8, Failure> {
+    let ended = console::watch(client, printer, id, how, signals).await;
     match ended.map_err(|failure| failure.with_status(status::LOST))? {
         Some(instance) => Ok(console::exit_status(&instance)),
         None => Ok(0),

@@ -107,9 +107,8 @@ impl Printer {
                     lines.push(template.render(&fields(item)?));
                 }
                 if let Some(titles) = template.titles() {
-                    let split = |line: &String| {
-                        line.split('\t').map(|text| Cell::plain(text)).collect::<Vec<_>>()
-                    };
+                    let split =
+                        |line: &String| line.split('\t').map(Cell::plain).collect::<Vec<_>>();
                     let rows: Vec<Vec<Cell>> = lines.iter().map(split).collect();
                     let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
                     return self.raw(table::render(&titles, &rows, false).as_bytes());

@@ -170,3 +170,19 @@ fn logs_end_where_they_end() {
     assert_eq!(world.fake.lines().last().unwrap(), "DELETE /v1/instances/web?force=true");
     assert_eq!(world.ok(&["wait", "web"]), "3\n");
 }
+
+#[test]
+fn attached_output_is_that_of_this_start() {
+    let world = World::new();
+    let id = "0123456789abcdef0123456789abcdef";
+    world.fake.answer(&format!("GET /v1/instances/{id}/logs"), Answer::bytes("before\n"));
+    let chunks = [json!({"offset": 0, "text": "before\nno"}), json!({"offset": 9, "text": "w\n"})];
+    world
+        .fake
+        .answer(&format!("GET /v1/instances/{id}/logs?follow"), Answer::bytes(events(&chunks)));
+    let done = world.run(&["start", "-a", "web"]);
+    assert_eq!((done.status, done.out.as_str()), (3, "now\n"), "{done:?}");
+    world.fake.answer("GET /v1/instances/web", Answer::json(200, &ended(0)));
+    let error = world.fails(&["attach", "web"], 4);
+    assert!(error.contains("does not run"), "{error}");
+}

@@ -39,6 +39,30 @@ fn tables_are_for_people() {
 }
 
 #[test]
+fn colours_are_for_terminals_and_can_be_refused() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let world = World::new();
+    for (refusal, coloured) in [("", true), ("1", false)] {
+        let master =
+            rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY)
+                .unwrap();
+        rustix::pty::grantpt(&master).unwrap();
+        rustix::pty::unlockpt(&master).unwrap();
+        let name = rustix::pty::ptsname(&master, Vec::new()).unwrap();
+        let path = std::path::Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
+        let terminal = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let mut command = world.command(&["ps"]);
+        command.env("NO_COLOR", refusal).stdout(terminal);
+        assert!(command.status().unwrap().success());
+        let mut text = vec![0; 4096];
+        let count = rustix::io::read(&master, &mut text).unwrap();
+        let text = String::from_utf8_lossy(&text[..count]).into_owned();
+        assert!(text.contains("web"), "{text}");
+        assert_eq!(text.contains("\x1b[32mUp"), coloured, "{text:?}");
+    }
+}
+
+#[test]
 fn programs_get_json_and_yaml() {
     let world = World::new();
     let list: Value = serde_json::from_str(&world.ok(&["ps", "-o", "json"])).unwrap();
@@ -168,7 +192,7 @@ fn the_unit_names_this_program() {
 #[test]
 fn wizards_write_what_was_answered() {
     let world = World::new();
-    let done = world.feed(&["configure"], b"qemu\n\ntcg\n\n");
+    let done = world.feed(&["configure"], b"qemu\ntcg\n\n");
     assert_eq!(done.status, 0, "{done:?}");
     let text = std::fs::read_to_string(world.home().join("daemon.toml")).unwrap();
     assert!(
