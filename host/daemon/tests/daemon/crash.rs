@@ -382,12 +382,10 @@ async fn remove_volume(
     model.lock().unwrap().volumes.insert(name.clone(), None);
     let answer = client.send("DELETE", &format!("/v1/volumes/{name}"), Vec::new()).await?;
     let done = acknowledged(model, &answer);
-    let now = if done {
-        Some(false)
-    } else if answer.status == 507 {
-        Some(true)
-    } else {
-        None
+    // What was refused for a reason like a full disk is finished later, or after a crash.
+    let now = match answer.status {
+        409 => Some(true),
+        _ => done.then_some(false),
     };
     model.lock().unwrap().volumes.insert(name, now);
     Ok(())
@@ -427,7 +425,11 @@ async fn remove_image(
     model.lock().unwrap().images.insert(name.clone(), None);
     let answer = client.send("DELETE", &format!("/v1/images/{name}"), Vec::new()).await?;
     let done = acknowledged(model, &answer);
-    model.lock().unwrap().images.insert(name, Some(!done));
+    let now = match answer.status {
+        409 => Some(true),
+        _ => done.then_some(false),
+    };
+    model.lock().unwrap().images.insert(name, now);
     Ok(())
 }
 
