@@ -198,8 +198,9 @@ impl DiskFile {
 
 impl File for DiskFile {
     fn stat(&self) -> Result<Stat> {
-        let kind = FileKind::BlockDevice;
-        Ok(Stat { permissions: 0o660, device_node: self.number, ..Stat::anonymous(kind) })
+        // The size is for lseek(2); the node itself has none.
+        let plain = Stat::anonymous(FileKind::BlockDevice);
+        Ok(Stat { permissions: 0o660, device_node: self.number, size: self.size, ..plain })
     }
 
     fn read_at(&self, offset: u64, sink: &mut dyn Sink) -> Result<usize> {

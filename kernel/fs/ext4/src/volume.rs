@@ -352,7 +352,13 @@ impl Volume {
             return Ok(());
         }
         let result = self.write_nodes();
-        result.and(self.with(|core| if core.pending { core.commit() } else { Ok(()) }))
+        let result =
+            result.and(self.with(|core| if core.pending { core.commit() } else { Ok(()) }));
+        // Pages that a program maps for writing are never clean.
+        if !self.dirty.lock().is_empty() {
+            self.defer();
+        }
+        result
     }
 
     /// [`write_back`](Self::write_back), with a flush of the disk in any case.

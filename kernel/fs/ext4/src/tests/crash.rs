@@ -266,9 +266,7 @@ fn round(image: Vec<u8>, seed: u64, options: Options) -> Vec<u8> {
     }
     // What the last step said before it was cut off holds for what it touched.
     for (number, state) in &writer.promise.small {
-        if state.is_none() || !promise.small.contains_key(number) {
-            promise.small.insert(*number, None);
-        } else if promise.small.get(number) != Some(state) {
+        if state.is_none() || promise.small.get(number) != Some(state) {
             promise.small.insert(*number, None);
         }
     }
