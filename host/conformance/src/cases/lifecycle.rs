@@ -132,6 +132,22 @@ pub(super) async fn stop_asks_first(bench: &mut Bench) -> Result<()> {
     bench.delete(id).await
 }
 
+/// The wish to end is not lost when the guest is still booting.
+pub(super) async fn stop_at_once(bench: &mut Bench) -> Result<()> {
+    let plan = bench.plan(&["wait"]);
+    bench.provider().create(&plan).await.context("create")?;
+    for pause in [0, 20, 60, 150, 400] {
+        bench.provider().start(&plan).await.context("start")?;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        bench.provider().request_stop(&plan.id).await.context("request to stop")?;
+        let status = bench.ended(&plan.id).await.with_context(|| format!("after {pause} ms"))?;
+        // Go's runtime ends itself by the signal, or the kernel the program before.
+        let by_signal = status.ended == Some(Ended::Exited { code: 143 });
+        ensure!(by_signal, "asked {pause} ms after the start, it is {status:?}");
+    }
+    bench.delete(&plan.id).await
+}
+
 /// A running instance is deleted whole.
 pub(super) async fn delete_running(bench: &mut Bench) -> Result<()> {
     let plan = bench.plan(&["say=here", "ignore", "wait"]);

@@ -45,6 +45,7 @@ pub(crate) const ALL: &[Case] = &[
     case!("ports", ports, network::ports),
     case!("ports-taken", ports, network::ports_taken),
     case!("stop-asks-first", nothing, lifecycle::stop_asks_first),
+    case!("stop-at-once", nothing, lifecycle::stop_at_once),
     case!("delete-running", nothing, lifecycle::delete_running),
     case!("nothing-there", nothing, refusal::nothing_there),
     case!("daemon-restart", nothing, survival::daemon_restart),
