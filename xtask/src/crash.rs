@@ -106,8 +106,8 @@ impl Lab {
     fn make_volume(&self, random: &mut Random) -> Result<()> {
         let file = std::fs::File::create(&self.volume)?;
         file.set_len(VOLUME_SIZE)?;
-        let block = if random.draw() % 4 == 0 { "1024" } else { "4096" };
-        let journal = if random.draw() % 2 == 0 { "size=4" } else { "size=16" };
+        let block = if random.draw().is_multiple_of(4) { "1024" } else { "4096" };
+        let journal = if random.draw().is_multiple_of(2) { "size=4" } else { "size=16" };
         let mut command = Command::new("mke2fs");
         command.args(["-t", "ext4", "-q", "-F", "-b", block, "-J", journal]).arg(&self.volume);
         process::succeed(&mut command, LIMIT).map(drop)
