@@ -45,6 +45,11 @@ const LAYERS: &[Layer] = &[
     Layer { name: "api", place: "host/api", below: &[] },
     Layer { name: "client", place: "host/client", below: &["api"] },
     Layer {
+        name: "fakes",
+        place: "host/providers/firecracker/suite",
+        below: &["abi", "formats", "embedded kernel", "provider", "providers", "conformance"],
+    },
+    Layer {
         name: "providers",
         place: "host/providers/",
         below: &["abi", "formats", "monitor", "provider"],

@@ -163,14 +163,14 @@ mod tests {
     #[test]
     fn commands() {
         let id = "0123456789abcdef0123456789abcdef";
-        let directory = Directory::of(Path::new("/home/fc"), &id.parse().unwrap());
+        let directory = Directory::of(Path::new("/instances"), &id.parse().unwrap());
         let binary = Path::new("/opt/firecracker-v1.12");
         let free = Launch::new(&directory, binary, None);
         assert_eq!(
             words(&free.command(None)),
             format!(
                 "/opt/firecracker-v1.12 --id {id} --api-sock api.sock \
-                 --log-path /home/fc/{id}/firecracker.log --level Info"
+                 --log-path /instances/{id}/firecracker.log --level Info"
             )
         );
         let jailer = Jailer { binary: "/opt/jailer".into(), uid: 123, gid: 100 };
@@ -179,12 +179,12 @@ mod tests {
             words(&jailed.command(Some(60000))),
             format!(
                 "/opt/jailer --id {id} --exec-file /opt/firecracker-v1.12 --uid 123 --gid 100 \
-                 --chroot-base-dir /home/fc/{id}/jail -- --api-sock /api.sock \
-                 --log-path /home/fc/{id}/firecracker.log --level Info \
+                 --chroot-base-dir /instances/{id}/jail -- --api-sock /api.sock \
+                 --log-path /instances/{id}/firecracker.log --level Info \
                  --http-api-max-payload-size 60000"
             )
         );
-        let root = format!("/home/fc/{id}/jail/firecracker-v1.12/{id}/root");
+        let root = format!("/instances/{id}/jail/firecracker-v1.12/{id}/root");
         assert_eq!(jailed.socket(), Path::new(&root).join("api.sock"));
         assert_eq!((free.socket(), jailed.owner()), (directory.socket(), (123, 100)));
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bhojpur_conformance::Harness;
 use bhojpur_firecracker_suite::fake::INTERFACES;
+use bhojpur_provider::{Ended, ImageId, Network, Plan, Provider as _, StagedImage};
 use bhojpur_provider_firecracker::{Config, Firecracker, Host};
 
 /// What `ip` does to our tap devices, and nothing else.
@@ -33,8 +34,17 @@ fn config(scratch: &Path) -> Config {
     }
     write("status", "CapEff:\t0000000000001000\n");
     write("route", "Iface\tDestination\n");
+    // It gives the fake its environment, without changing ours.
+    let wrapper = scratch.join("firecracker");
+    let script = format!(
+        "#!/bin/sh\n{INTERFACES}='{}' exec '{}' \"$@\"\n",
+        scratch.join("interfaces").display(),
+        env!("CARGO_BIN_EXE_fake-firecracker")
+    );
+    std::fs::write(&wrapper, script).unwrap();
+    std::fs::set_permissions(&wrapper, PermissionsExt::from_mode(0o755)).unwrap();
     Config {
-        binary: Some(env!("CARGO_BIN_EXE_fake-firecracker").into()),
+        binary: Some(wrapper),
         jailer: None,
         range: "127.77.0.0/16".parse().unwrap(),
         port_proxy: vec![env!("CARGO_BIN_EXE_firecracker-port-proxy").into()],
@@ -56,16 +66,6 @@ async fn the_provider_conforms() {
     let kernel = bhojpur_kernel_embedded::KERNEL;
     let image = bhojpur_conformance::image::build(kernel, scratch.path()).unwrap();
     let directory = scratch.path().join("instances");
-    // The wrapper gives the fake its environment, without changing ours.
-    let wrapper = scratch.path().join("firecracker");
-    let script = format!(
-        "#!/bin/sh\n{INTERFACES}='{}' exec '{}' \"$@\"\n",
-        config.host.interfaces.display(),
-        env!("CARGO_BIN_EXE_fake-firecracker")
-    );
-    std::fs::write(&wrapper, script).unwrap();
-    std::fs::set_permissions(&wrapper, PermissionsExt::from_mode(0o755)).unwrap();
-    let config = Config { binary: Some(wrapper), ..config };
     let make = {
         let directory = directory.clone();
         move || -> Box<dyn bhojpur_provider::Provider> {
@@ -85,4 +85,77 @@ async fn the_provider_conforms() {
     assert!(report.passed(), "{report}");
     let left = std::fs::read_dir(scratch.path().join("interfaces")).unwrap().count();
     assert_eq!(left, 0, "tap devices were left behind");
+}
+
+/// What goes over the socket, byte by byte, in its order.
+#[tokio::test]
+async fn requests_are_exact() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = config(scratch.path());
+    let kernel = bhojpur_kernel_embedded::KERNEL;
+    let image = bhojpur_conformance::image::build(kernel, scratch.path()).unwrap();
+    let kernel = image.path.display().to_string();
+    let provider = Firecracker::new(scratch.path().join("instances"), config);
+    let plan = Plan {
+        id: "0000000100000000000000000000beef".parse().unwrap(),
+        name: "exact".into(),
+        image: StagedImage { id: ImageId::from_bytes(&[1; 32]), locator: kernel.clone() },
+        args: Some(vec!["env=A".into(), "wait".into()]),
+        env: vec![("A".into(), "b \"c\"".into())],
+        memory_mib: 96,
+        cpus: 2,
+        ports: vec![],
+        volumes: vec![],
+        network: Network::Default,
+        debug_port: None,
+    };
+    provider.create(&plan).await.unwrap();
+    provider.start(&plan).await.unwrap();
+    provider.pause(&plan.id).await.unwrap();
+    provider.resume(&plan.id).await.unwrap();
+    provider.request_stop(&plan.id).await.unwrap();
+    let status = provider.wait(&plan.id, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(status.ended, Some(Ended::Exited { code: 143 }));
+    let directory = scratch.path().join("instances").join(plan.id.as_str());
+    let requests = std::fs::read_to_string(directory.join("requests.log")).unwrap();
+    let changes: Vec<&str> = requests.lines().filter(|line| !line.contains(" GET / ")).collect();
+    let expected = [
+        format!(
+            concat!(
+                r#"204 PUT /boot-source {{"kernel_image_path":"{}","boot_args":"bhojpur.control=serial "#,
+                r#"ip=127.77.0.6::127.77.0.5:255.255.255.252::eth0:off bhojpur.mmds=169.254.169.254"}}"#
+            ),
+            kernel
+        ),
+        r#"204 PUT /machine-config {"vcpu_count":2,"mem_size_mib":96}"#.into(),
+        concat!(
+            r#"204 PUT /network-interfaces/eth0 {"iface_id":"eth0","host_dev_name":"fc-000000010000","#,
+            r#""guest_mac":"02:00:00:00:01:00"}"#
+        )
+        .into(),
+        concat!(
+            r#"204 PUT /mmds/config {"version":"V2","network_interfaces":["eth0"],"#,
+            r#""ipv4_address":"169.254.169.254"}"#
+        )
+        .into(),
+        r#"204 PUT /mmds {"bhojpur":{"args":["env=A","wait"],"env":{"A":"b \"c\""}}}"#.into(),
+        "204 PUT /entropy {}".into(),
+        r#"204 PUT /actions {"action_type":"InstanceStart"}"#.into(),
+        r#"204 PATCH /vm {"state":"Paused"}"#.into(),
+        r#"204 PATCH /vm {"state":"Resumed"}"#.into(),
+        r#"204 PUT /actions {"action_type":"SendCtrlAltDel"}"#.into(),
+    ];
+    assert_eq!(changes, expected.each_ref().map(String::as_str));
+    provider.delete(&plan.id).await.unwrap();
+    let taps = std::fs::read_to_string(scratch.path().join("ip.log")).unwrap();
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    let expected = format!(
+        "tuntap add dev fc-000000010000 mode tap user {} group {}\n\
+         address add 127.77.0.5/30 dev fc-000000010000\n\
+         link set dev fc-000000010000 up\n\
+         link delete dev fc-000000010000\n",
+        user.as_raw(),
+        group.as_raw()
+    );
+    assert_eq!(taps, expected);
 }
