@@ -89,24 +89,21 @@ impl Engine {
             staged: vec![(kind, staged)],
         };
         let (action, force) = (new.action, new.force);
-        self.store
+        let kept = self
+            .store
             .write(move |write| {
                 write.add_image(&image)?;
                 if let Some(name) = &name {
                     write.name_image(name, &image.id, force)?;
                 }
-                let label = name.unwrap_or_default();
-                write.event(
-                    Subject::Image,
-                    image.id.as_str(),
-                    &label,
-                    action,
-                    &[("provider", kind.to_string())],
-                )
+                let (label, provider) = (name.unwrap_or_default(), kind.to_string());
+                let (id, attributes) = (image.id.as_str(), [("provider", provider)]);
+                write.event(Subject::Image, id, &label, action, &attributes)?;
+                write.image(&image.id)
             })
-            .await?;
+            .await;
         drop(new.scratch);
-        self.image(id.to_string()).await
+        kept
     }
 
     /// A name that is taken is an error before anything is staged.

@@ -67,7 +67,7 @@ impl Engine {
         let row = volume.clone();
         self.store.write(move |write| write.add_volume(&row)).await?;
         match self.fill_volume(&mut volume, uuid, size, content, &*provider).await {
-            Ok(()) => self.volume(volume.id.to_string()).await,
+            Ok(()) => Ok(volume),
             Err(error) => {
                 if let Err(undo) = self.discard_volume(&volume).await {
                     tracing::warn!(volume = %volume.name, error = %undo, "cannot be removed");

@@ -28,6 +28,11 @@ impl Write<'_> {
         Ok(())
     }
 
+    /// The image as this transaction leaves it.
+    pub(crate) fn image(&self, id: &ImageId) -> Result<Image> {
+        by_id(&self.transaction, id.as_str())?.ok_or_else(|| Error::not_found("image", id.short()))
+    }
+
     /// Gives an image a name. Only with `force` is it taken away from another one.
     pub(crate) fn name_image(&mut self, name: &str, id: &ImageId, force: bool) -> Result<()> {
         let owner = owner(&self.transaction, name)?;

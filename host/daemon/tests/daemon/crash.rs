@@ -399,15 +399,12 @@ async fn import(
 ) -> Result<(), NoAnswer> {
     // Each client has an image of its own content, so that they do not remove each other's.
     let name = format!("c{number}-image{}:latest", dice.throw(2));
-    let before = model.lock().unwrap().images.insert(name.clone(), None).flatten();
+    // Open stays open; what nobody has made is not there.
+    let before = model.lock().unwrap().images.insert(name.clone(), None).unwrap_or(Some(false));
     let elf = image::elf(number % image::COUNT).to_vec();
     let answer = client.send("POST", &format!("/v1/images/import?name={name}"), elf).await?;
     let done = acknowledged(model, &answer);
-    model
-        .lock()
-        .unwrap()
-        .images
-        .insert(name, if done { Some(true) } else { before.or(Some(false)) });
+    model.lock().unwrap().images.insert(name, if done { Some(true) } else { before });
     Ok(())
 }
 
