@@ -11,7 +11,9 @@ use super::words;
 
 /// `kernctl run`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "\
+#[command(
+    override_usage = "kernctl run [OPTIONS] IMAGE [ARGS]...",
+    after_help = "\
 Examples:
   kernctl run web
   kernctl run -d --name web -p 8080:8080 -e MODE=debug web
@@ -19,7 +21,8 @@ Examples:
   kernctl run --rm tool --verbose input.txt
 
 In the foreground the program's output is on standard output; Ctrl-C asks the program to stop, a second
-one ends it; the exit status is the program's. What follows the image is for the program.")]
+one ends it; the exit status is the program's. What follows the image is for the program."
+)]
 pub(crate) struct Run {
     /// Print the id and leave it to itself
     #[arg(short, long)]
@@ -39,6 +42,7 @@ pub(crate) struct Run {
 
 /// `kernctl create`.
 #[derive(Args, Clone, Debug)]
+#[command(override_usage = "kernctl create [OPTIONS] IMAGE [ARGS]...")]
 pub(crate) struct Create {
     #[command(flatten)]
     pub(crate) options: Options,
