@@ -158,7 +158,7 @@ fn programs() -> Result<Vec<(&'static str, PathBuf)>> {
         succeed(strip.arg("-o").arg(&output).arg(built(name)), BUILD_LIMIT)?;
         Ok((name, output))
     };
-    PROGRAMS.iter().map(|name| strip(&name)).collect()
+    PROGRAMS.iter().map(strip).collect()
 }
 
 /// The image, made here because there is no compiler there.
