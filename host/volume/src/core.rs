@@ -21,6 +21,9 @@ pub(crate) type Engine = Ext4<Disk, MountedServices<(), NoopObserver, ()>>;
 /// Blocks that stay free for metadata of what is written: an extent tree's path, a block of
 /// a directory.
 const SLACK_BLOCKS: u64 = 16;
+/// Changes between two commits. The engine copies all of the running transaction for each
+/// change, to be able to undo it, so that long transactions get slow.
+const CHANGES: u32 = 64;
 
 /// The time of the machine, or one that stands still.
 struct Time(Option<SystemTime>);
@@ -43,6 +46,8 @@ pub(crate) struct Core {
     failure: Failure,
     /// Blocks were freed and not committed.
     pub(crate) frees: bool,
+    /// Changes since the last commit.
+    changes: u32,
 }
 
 impl Core {
@@ -58,7 +63,7 @@ impl Core {
         let services = MountServices::new(Time(time), (), NoopObserver)
             .with_mmp((), rsext4::MmpIdentity::default());
         let mounted = guarded(|| Ext4::mount(disk, services, MountOptions::read_write()));
-        let mut core = Self { engine: None, failure, frees: false };
+        let mut core = Self { engine: None, failure, frees: false, changes: 0 };
         match mounted {
             Some(Ok(engine)) => core.engine = Some(engine),
             Some(Err(error)) => return Err(core.explain("cannot open the file system", error)),
@@ -90,6 +95,10 @@ impl Core {
     /// and extents. rsext4 0.9.2 does not give back in the bitmap what a write took that then
     /// ran out of space, so that must not happen.
     pub(crate) fn need_room(&mut self, what: impl fmt::Display, blocks: u64) -> Result<()> {
+        self.changes += 1;
+        if self.changes > CHANGES {
+            self.commit()?;
+        }
         let stat = self.run(&what, |engine| Ok(engine.statfs()))?;
         let wanted = (blocks * 4096).div_ceil(stat.block_size.max(1)) + SLACK_BLOCKS;
         if stat.free_blocks >= wanted && stat.free_inodes > 0 {
@@ -101,10 +110,13 @@ impl Core {
     /// Commits frees before contents are written, which may go to their blocks: after a
     /// crash a file that came back must have its own contents.
     pub(crate) fn before_contents(&mut self) -> Result<()> {
-        if self.frees {
-            self.run("cannot write to the volume", Engine::sync)?;
-            self.frees = false;
-        }
+        if self.frees { self.commit() } else { Ok(()) }
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.run("cannot write to the volume", Engine::sync)?;
+        self.frees = false;
+        self.changes = 0;
         Ok(())
     }
 
