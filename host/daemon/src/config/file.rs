@@ -258,7 +258,7 @@ mod tests {
     use super::*;
 
     fn applied(text: &str) -> Result<Config> {
-        apply(Config::new("/home"), "daemon.toml", text)
+        apply(Config::new("/srv/kernctl"), "daemon.toml", text)
     }
 
     #[test]
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(config.default_provider, Some(Kind::Firecracker));
         assert_eq!(config.socket, None);
         let tcp = config.tcp.unwrap();
-        assert_eq!(tcp.certificate.unwrap(), PathBuf::from("/home/tls/own.pem"));
+        assert_eq!(tcp.certificate.unwrap(), PathBuf::from("/srv/kernctl/tls/own.pem"));
         assert_eq!(tcp.key.unwrap(), PathBuf::from("/etc/key.pem"));
         assert_eq!((config.limits.upload_bytes, config.limits.requests), (5 << 20, 7));
         assert!(config.builds.cgo && !config.log.json);

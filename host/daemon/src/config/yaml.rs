@@ -89,7 +89,7 @@ mod tests {
     fn the_ancestors_file_is_understood() {
         let text = "providers:\n  firecracker:\n  - name: fc\n    binary: /opt/firecracker # ours\n    \
                     kernel: /boot/vmlinux\n  qemu:\n    - name: q\n      no_graphic: true\nversion: 0.0.0\n";
-        let config = apply(Config::new("/home"), "daemon-config.yaml", text).unwrap();
+        let config = apply(Config::new("/srv/kernctl"), "daemon-config.yaml", text).unwrap();
         assert_eq!(config.default_provider, Some(Kind::Firecracker));
         assert_eq!(config.providers[&Kind::Firecracker]["binary"], "/opt/firecracker");
     }
@@ -103,7 +103,7 @@ mod tests {
             ("providers:\n  - name: a\n", "y:2: this belongs to no provider"),
             ("providers:\n  qemu\n", "y:2: KEY: VALUE"),
         ] {
-            let error = apply(Config::new("/home"), "y", text).unwrap_err();
+            let error = apply(Config::new("/srv/kernctl"), "y", text).unwrap_err();
             assert!(error.to_string().contains(what), "{text:?}: {error}");
         }
     }
