@@ -85,6 +85,9 @@ const NEEDED: &[(&str, &str)] = &[
     ("xorriso", "xorriso"),
     ("musl-gcc", "musl-tools"),
     ("mdir", "mtools"),
+    ("curl", "curl"),
+    ("ip", "iproute2"),
+    ("kill", "procps"),
 ];
 
 /// Climbs the ladder.
