@@ -10,8 +10,8 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 use ksync::SpinLock;
 use rsext4::{
-    Clock, Ext4, Ext4Result, Ext4Timestamp, InodeInfo, InodeMetadataUpdate, InodeNumber,
-    MountOptions, MountServices, MountedServices, NoopObserver,
+    Clock, Ext4, Ext4ErrorKind, Ext4Result, Ext4Timestamp, InodeInfo, InodeMetadataUpdate,
+    InodeNumber, MountOptions, MountServices, MountedServices, NoopObserver,
 };
 
 pub(crate) type Engine = Ext4<SharedDisk, MountedServices<(), NoopObserver, ()>>;
@@ -92,6 +92,24 @@ impl Core {
         self.pending = false;
         self.changes = 0;
         Ok(())
+    }
+
+    /// Marks the file system clean, as the last thing.
+    ///
+    /// The core's last transaction begins with a write that cannot make room in
+    /// the journal: with a full one it fails with `EBUSY`, and has done nothing.
+    /// A change that comes before makes the room, and the transaction is its own.
+    pub(crate) fn unmount(&mut self) -> Ext4Result<()> {
+        match self.engine.unmount() {
+            Err(error) if error.kind() == Ext4ErrorKind::Busy => {
+                let root = self.engine.root_inode();
+                let info = self.engine.inode(root)?;
+                let times = self.times(&info);
+                self.write_times(root, times)?;
+                self.engine.unmount()
+            }
+            outcome => outcome,
+        }
     }
 
     /// Commits frees before contents are written, which may go to their blocks.

@@ -384,7 +384,7 @@ impl Volume {
             }
             self.reap_live();
         }
-        let outcome = self.with(|core| core.engine.unmount());
+        let outcome = self.with(Core::unmount);
         if let Err(error) = outcome {
             self.environment.report(format_args!("{}: unmounting: {error}", self.options.source));
         }

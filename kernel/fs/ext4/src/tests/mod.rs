@@ -5,6 +5,7 @@ mod basic;
 mod crash;
 mod damage;
 mod fake;
+mod many;
 mod model;
 
 use crate::volume::{Environment, Mounted, Options, Volume};

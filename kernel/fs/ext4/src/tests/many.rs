@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Many files, in directories that grow beside each other.
+
+use super::{file, make, mount, write};
+use alloc::sync::Arc;
+use kio::FileKind;
+use kvfs::Inode;
+use std::format;
+
+/// Blocks of the two directories never lie side by side, so that each needs a tree of extents.
+fn grow(arguments: &[&str], count: u32) {
+    let bench = mount(make(256 << 20, arguments));
+    let root = bench.root();
+    let directory = |name: &str| -> Arc<dyn Inode> {
+        root.create(name.as_bytes(), FileKind::Directory, 0o755, 0).unwrap()
+    };
+    let (long, short) = (directory("long"), directory("short"));
+    for number in 0..count {
+        let one = file(&long, &format!("file-with-a-long-name-{number:08}-{:08}", number * 7));
+        write(&one, 0, &[1; 4096]).unwrap();
+        let two = file(&short, &format!("x{number}"));
+        write(&two, 0, &[1; 4096]).unwrap();
+        two.sync(false).unwrap();
+    }
+    drop((long, short, root));
+    // The end finds nothing to write, and a journal without room.
+    bench.mounted.volume().sync().unwrap();
+    bench.finish();
+}
+
+#[test]
+fn directories_grow_beside_each_other() {
+    grow(&["-b", "4096"], 2500);
+    grow(&["-b", "1024"], 1500);
+}
+
+#[test]
+fn directories_without_an_index_grow_as_well() {
+    grow(&["-b", "1024", "-O", "^dir_index"], 300);
+}
