@@ -50,7 +50,8 @@ fn files(root: &Path) -> Result<Vec<PathBuf>> {
                 found.push(path);
             } else if !matches!(
                 entry.file_name().to_str(),
-                Some("target" | ".git" | "out" | "corpus")
+                // What others wrote keeps its own rules.
+                Some("target" | ".git" | "out" | "corpus" | "third_party")
             ) {
                 pending.push(path);
             }

@@ -31,10 +31,10 @@ fn grow(arguments: &[&str], count: u32) {
 #[test]
 fn directories_grow_beside_each_other() {
     grow(&["-b", "4096"], 2500);
-    grow(&["-b", "1024"], 1500);
+    grow(&["-b", "1024"], 4000);
 }
 
 #[test]
 fn directories_without_an_index_grow_as_well() {
-    grow(&["-b", "1024", "-O", "^dir_index"], 300);
+    grow(&["-b", "4096", "-O", "^dir_index"], 3000);
 }
