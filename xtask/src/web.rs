@@ -61,9 +61,10 @@ fn kernctl(flags: &Flags) -> Result<PathBuf> {
         return Ok(std::path::absolute(path)?);
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).args(["build", "--quiet", "--release", "-p", "bhojpur-kernctl"]);
+    // The profile of the tests, so that nothing is built twice.
+    cargo.current_dir(root()).args(["build", "--quiet", "-p", "bhojpur-kernctl"]);
     succeed(&mut cargo, COMPILE_LIMIT).context("kernctl does not build")?;
-    Ok(target().join("release/kernctl"))
+    Ok(target().join("debug/kernctl"))
 }
 
 /// Runs one script of tests and shows what it says.
