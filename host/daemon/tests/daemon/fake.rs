@@ -260,7 +260,15 @@ impl Provider for Fake {
     }
 
     async fn console(&self, id: &InstanceId) -> Result<PathBuf> {
-        Ok(self.directory(id).join("console.sock"))
+        let socket = self.directory(id).join("console.sock");
+        // The process makes it a moment after its start.
+        for _ in 0..500 {
+            if socket.exists() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        Ok(socket)
     }
 
     async fn usage(&self, id: &InstanceId) -> Result<Usage> {
