@@ -383,6 +383,8 @@ impl Volume {
                     .report(format_args!("{}: writing back: {error}", self.options.source));
             }
             self.reap_live();
+            // Another CPU that had the core may have kept them from being freed.
+            self.reap_waiting();
         }
         let outcome = self.with(Core::unmount);
         if let Err(error) = outcome {
@@ -433,6 +435,11 @@ impl Volume {
         }
         let Some(guard) = self.core.try_lock() else { return };
         drop(guard);
+        self.reap_waiting();
+    }
+
+    /// Frees inodes that lost their last user, whoever has the core now.
+    fn reap_waiting(&self) {
         let doomed = core::mem::take(&mut *self.doomed.lock());
         for number in doomed.into_iter().filter_map(|n| InodeNumber::new(n).ok()) {
             let _ = self.with(|core| core.reap(number));
