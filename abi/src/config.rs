@@ -80,6 +80,12 @@ pub mod tag {
     pub const MEMORY_MINIMUM: u16 = 14 | OPTIONAL;
     /// u8: a [`Level`](crate::control::Level).
     pub const LOG_LEVEL: u16 = 15 | OPTIONAL;
+    /// u16 port, u8 transport (0 TCP, 1 UDP): where the program listens, repeated.
+    pub const PORT: u16 = 16 | OPTIONAL;
+    /// u64: bytes of memory that a machine gets when its user names none.
+    pub const MEMORY_USUAL: u16 = 17 | OPTIONAL;
+    /// u64: processors that a machine gets when its user names none.
+    pub const CPUS_USUAL: u16 = 18 | OPTIONAL;
 }
 
 /// Flag of a mount: refuse writes.
@@ -145,6 +151,15 @@ pub struct Address {
     pub prefix: u8,
 }
 
+/// A port on which the program says that it listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port {
+    /// Its number; not 0.
+    pub number: u16,
+    /// UDP, or else TCP.
+    pub udp: bool,
+}
+
 /// A file system to mount before the program starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mount<'a> {
@@ -176,6 +191,8 @@ struct Once<'a> {
     limit_stack: Option<u64>,
     memory_minimum: Option<u64>,
     log_level: Option<Level>,
+    memory_usual: Option<u64>,
+    cpus_usual: Option<u64>,
 }
 
 impl<'a> Config<'a> {
@@ -290,6 +307,21 @@ impl<'a> Config<'a> {
         self.once.memory_minimum
     }
 
+    /// Bytes of memory that a machine gets when its user names none.
+    pub fn memory_usual(&self) -> Option<u64> {
+        self.once.memory_usual
+    }
+
+    /// Processors that a machine gets when its user names none.
+    pub fn cpus_usual(&self) -> Option<u64> {
+        self.once.cpus_usual
+    }
+
+    /// Where the program says that it listens. The kernel does not care.
+    pub fn ports(&self) -> impl Iterator<Item = Port> + Clone + use<'a> {
+        self.values(tag::PORT).filter_map(parse_port)
+    }
+
     /// What to log.
     pub fn log_level(&self) -> Level {
         self.once.log_level.unwrap_or_default()
@@ -340,6 +372,9 @@ impl<'a> Once<'a> {
             tag::LIMIT_NOFILE => set(&mut self.limit_nofile, tag, number(value)),
             tag::LIMIT_STACK => set(&mut self.limit_stack, tag, number(value)),
             tag::MEMORY_MINIMUM => set(&mut self.memory_minimum, tag, number(value)),
+            tag::MEMORY_USUAL => set(&mut self.memory_usual, tag, number(value)),
+            tag::CPUS_USUAL => set(&mut self.cpus_usual, tag, number(value)),
+            tag::PORT => valid(tag, parse_port(value).is_some()),
             tag::LOG_LEVEL => {
                 let level = array::<1>(value, 0).filter(|_| value.len() == 1);
                 set(&mut self.log_level, tag, level.and_then(|[n]| Level::from_number(n)))
@@ -411,6 +446,12 @@ fn parse_address(value: &[u8]) -> Option<Address> {
     let address = parse_ip(rest)?;
     let longest = if address.is_ipv4() { 32 } else { 128 };
     (prefix <= longest).then_some(Address { address, prefix })
+}
+
+fn parse_port(value: &[u8]) -> Option<Port> {
+    let &[low, high, transport @ (0 | 1)] = value else { return None };
+    let number = u16::from_le_bytes([low, high]);
+    (number != 0).then_some(Port { number, udp: transport == 1 })
 }
 
 fn parse_mount(value: &[u8]) -> Option<Mount<'_>> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Good inputs for the parsers.
 
-use bhojpur_abi::config::{Network, OwnedConfig, OwnedMount};
+use bhojpur_abi::config::{Network, OwnedConfig, OwnedMount, Port};
 use bhojpur_formats::erofs::{Attributes, Options, Plan, Tree};
 
 /// A small position-independent executable with its tables.
@@ -79,6 +79,9 @@ pub(crate) fn config() -> Vec<Vec<u8>> {
         limit_nofile: Some(1 << 20),
         limit_stack: Some(8 << 20),
         memory_minimum: Some(64 << 20),
+        memory_usual: Some(256 << 20),
+        cpus_usual: Some(2),
+        ports: vec![Port { number: 53, udp: true }],
         options: vec!["a=b".to_owned()],
         ..OwnedConfig::default()
     };

@@ -2,7 +2,8 @@
 //! The configuration as a value that can be changed, and its encoder.
 
 use super::{
-    Address, Config, Error, HEADER_LEN, MAGIC, MAX_LEN, MOUNT_READ_ONLY, Network, VERSION, tag,
+    Address, Config, Error, HEADER_LEN, MAGIC, MAX_LEN, MOUNT_READ_ONLY, Network, Port, VERSION,
+    tag,
 };
 use crate::control::Level;
 use crate::crc32c;
@@ -57,6 +58,12 @@ pub struct OwnedConfig {
     pub memory_minimum: Option<u64>,
     /// What to log.
     pub log_level: Option<Level>,
+    /// Where the program says that it listens.
+    pub ports: Vec<Port>,
+    /// Bytes of memory that a machine gets when its user names none.
+    pub memory_usual: Option<u64>,
+    /// Processors that a machine gets when its user names none.
+    pub cpus_usual: Option<u64>,
 }
 
 impl From<&Config<'_>> for OwnedConfig {
@@ -87,6 +94,9 @@ impl From<&Config<'_>> for OwnedConfig {
             options: config.options().map(str::to_owned).collect(),
             memory_minimum: config.memory_minimum(),
             log_level: config.once.log_level,
+            ports: config.ports().collect(),
+            memory_usual: config.memory_usual(),
+            cpus_usual: config.cpus_usual(),
         }
     }
 }
@@ -117,6 +127,12 @@ impl OwnedConfig {
         if let Some(level) = self.log_level {
             out.field(tag::LOG_LEVEL, &[level as u8])?;
         }
+        for port in &self.ports {
+            let [low, high] = port.number.to_le_bytes();
+            out.field(tag::PORT, &[low, high, u8::from(port.udp)])?;
+        }
+        out.optional(tag::MEMORY_USUAL, self.memory_usual)?;
+        out.optional(tag::CPUS_USUAL, self.cpus_usual)?;
         let bytes = out.finish()?;
         Config::parse(&bytes)?;
         Ok(bytes)

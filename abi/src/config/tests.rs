@@ -99,6 +99,10 @@ fn malformed_values_are_refused() {
         (tag::LIMIT_NOFILE, b"1234567"),
         (tag::LOG_LEVEL, b"\0"),
         (tag::LOG_LEVEL, b"\x01\x01"),
+        (tag::PORT, b"\0\0\0"),
+        (tag::PORT, b"\x50\0\x02"),
+        (tag::PORT, b"\x50\0"),
+        (tag::CPUS_USUAL, b"\x02"),
         (tag::OPTION, b"\xff"),
         (tag::MOUNT, b"\0\0"),
         (tag::MOUNT, b"\x02\0\x04\0ext4\x01\0x\x02\0/m"),
@@ -153,6 +157,9 @@ mod owned {
             options: Vec::from(["trace".into()]),
             memory_minimum: Some(10 << 20),
             log_level: Some(Level::Debug),
+            ports: Vec::from([Port { number: 8080, udp: false }, Port { number: 53, udp: true }]),
+            memory_usual: Some(256 << 20),
+            cpus_usual: Some(2),
             ..OwnedConfig::default()
         };
         config.set_env("A", "1");
