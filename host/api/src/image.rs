@@ -17,19 +17,38 @@ pub struct Image {
     pub args: Vec<String>,
     /// Its environment, `NAME=VALUE`.
     pub env: Vec<String>,
-    /// Ports that the project file names.
+    /// Where the program listens, as its project file says.
     #[serde(default)]
-    pub ports: Vec<u16>,
+    pub ports: Vec<ExposedPort>,
     /// Size of the ELF.
     pub size_bytes: u64,
     /// Without this much memory it does not start.
     pub least_memory_mib: u64,
     /// What an instance gets when nobody says.
     pub usual_memory_mib: u64,
+    /// How many processors an instance gets when nobody says.
+    #[serde(default = "one")]
+    pub usual_cpus: u32,
     /// When it was made here.
     pub created: String,
     /// Providers that have it.
     pub staged: Vec<StagedAt>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// A port of the guest on which a program listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ExposedPort {
+    /// The port in the guest.
+    pub guest: u16,
+    /// The transport.
+    #[serde(default)]
+    pub protocol: crate::Protocol,
 }
 
 /// Where an image is staged.
@@ -61,6 +80,15 @@ pub struct BuildQuery {
     pub env: String,
     /// Files of the context to include, as a JSON array of `CONTEXT:GUEST`.
     pub include: String,
+    /// What is mounted when it starts, as a JSON array of `SOURCE:GUEST`: `tmpfs`, a device,
+    /// `LABEL=x` or `UUID=x`.
+    pub mounts: String,
+    /// Where the program listens, as a JSON array of `PORT[/udp]`.
+    pub ports: String,
+    /// Memory of an instance when nobody says; what the image needs when absent.
+    pub memory_mib: Option<u64>,
+    /// Processors of an instance when nobody says; 1 when absent.
+    pub cpus: Option<u32>,
     /// Flags for the language's build command, as a JSON array of strings.
     pub flags: String,
     /// Take the name away from another image.

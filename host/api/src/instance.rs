@@ -184,6 +184,9 @@ pub struct RunRequest {
     pub cpus: Option<u32>,
     /// Ports.
     pub ports: Vec<Port>,
+    /// Lead a free port of the host into each port on which the image listens and that no other
+    /// leads into.
+    pub publish_all: bool,
     /// Volumes.
     pub volumes: Vec<Mount>,
     /// The network.

@@ -67,7 +67,7 @@ mod volume;
 
 pub use error::{Code, ErrorBody};
 pub use event::{Event, LogChunk, Subject};
-pub use image::{BuildEvent, BuildQuery, Image, ImportQuery, StagedAt, TagRequest};
+pub use image::{BuildEvent, BuildQuery, ExposedPort, Image, ImportQuery, StagedAt, TagRequest};
 pub use instance::{
     Health, HealthCheck, Instance, InstanceState, Mount, Network, Port, Probe, Protocol,
     RenameRequest, RestartPolicy, RunRequest, Snapshot, SnapshotRequest, Stats,

@@ -49,6 +49,12 @@ impl Failure {
         self
     }
 
+    /// What the user can do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.advice.as_deref()
+    }
+
     fn of(what: impl fmt::Display, advice: Option<String>) -> Self {
         Self { what: what.to_string(), advice, status: status::FAILED }
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Points in time as the database and the wire have them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970 in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,6 +11,12 @@ impl Timestamp {
     /// The present.
     pub(crate) fn now() -> Self {
         SystemTime::now().into()
+    }
+
+    /// How long ago it was; nothing for what is to come.
+    pub(crate) fn passed(self) -> Duration {
+        let milliseconds = Self::now().0.saturating_sub(self.0);
+        Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
     }
 
     /// RFC 3339 in UTC with milliseconds.

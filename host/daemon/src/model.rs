@@ -28,9 +28,18 @@ pub(crate) struct About {
     pub(crate) language: String,
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<String>,
-    pub(crate) ports: Vec<u16>,
+    pub(crate) ports: Vec<Exposed>,
     pub(crate) least_memory_mib: u64,
     pub(crate) usual_memory_mib: u64,
+    #[serde(default)]
+    pub(crate) usual_cpus: Option<u32>,
+}
+
+/// A port on which a program listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Exposed {
+    pub(crate) guest: u16,
+    pub(crate) udp: bool,
 }
 
 /// What an instance is doing. The states that end in "ing" but for [`Phase::Running`] are
@@ -176,6 +185,8 @@ pub(crate) struct Situation {
     pub(crate) exit_code: Option<u8>,
     pub(crate) error: Option<String>,
     pub(crate) restarts: u32,
+    /// Ends in a row, as the policy counts them.
+    pub(crate) streak: u32,
     pub(crate) started: Option<Timestamp>,
     pub(crate) ended: Option<Timestamp>,
 }
@@ -189,6 +200,7 @@ impl Situation {
             exit_code: None,
             error: None,
             restarts: 0,
+            streak: 0,
             started: None,
             ended: None,
         }

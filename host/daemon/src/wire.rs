@@ -10,8 +10,8 @@ use bhojpur_provider::{Network, Port, Protocol};
 use crate::engine::create::{Wanted, WantedMount};
 use crate::instance::Sample;
 use crate::model::{
-    Check, Event, Health, Image, Instance, Phase, Probe, Restart, Role, Snapshot, Spec, Subject,
-    Token, Volume,
+    Check, Event, Exposed, Health, Image, Instance, Phase, Probe, Restart, Role, Snapshot, Spec,
+    Subject, Token, Volume,
 };
 use crate::{Error, Result, Secret};
 
@@ -26,12 +26,33 @@ pub(crate) fn image(image: Image) -> api::Image {
         language: image.about.language,
         args: image.about.args,
         env: image.about.env,
-        ports: image.about.ports,
+        ports: image.about.ports.into_iter().map(exposed).collect(),
         size_bytes: image.size,
         least_memory_mib: image.about.least_memory_mib,
         usual_memory_mib: image.about.usual_memory_mib,
+        usual_cpus: image.about.usual_cpus.unwrap_or(1),
         created: image.created.rfc3339(),
         staged: staged.collect(),
+    }
+}
+
+fn exposed(port: Exposed) -> api::ExposedPort {
+    let protocol = if port.udp { api::Protocol::Udp } else { api::Protocol::Tcp };
+    api::ExposedPort { guest: port.guest, protocol }
+}
+
+/// `PORT[/udp]`.
+pub(crate) fn wanted_exposed(text: &str) -> Result<Exposed> {
+    let (number, udp) = match text.split_once('/') {
+        None | Some((_, "tcp")) => (text.trim_end_matches("/tcp"), false),
+        Some((number, "udp")) => (number, true),
+        Some((number, _)) => (number, false),
+    };
+    let known = matches!(text.split_once('/'), None | Some((_, "tcp" | "udp")));
+    match number.parse() {
+        Ok(guest) if guest != 0 && known => Ok(Exposed { guest, udp }),
+        _ => Err(Error::invalid(format!("{text:?} is no port"))
+            .advise("write PORT, PORT/tcp or PORT/udp, with a number from 1 to 65535")),
     }
 }
 
@@ -181,6 +202,7 @@ pub(crate) fn wanted(request: api::RunRequest) -> Result<Wanted> {
         provider: request.provider,
         memory_mib: request.memory_mib,
         cpus: request.cpus,
+        publish_all: request.publish_all,
         spec,
         env: Secret::new(request.env.into_iter().collect()),
         mounts: mounts.collect(),

@@ -435,7 +435,8 @@ function imageChosen() {
   const image = state.images.find((i) => (i.names[0] ?? i.id) === find("run-image").value);
   find("run-memory").placeholder = image ? `${image.usual_memory_mib}, at least ${image.least_memory_mib}` : "";
   find("run-memory").min = image?.least_memory_mib ?? 1;
-  find("run-ports").value = (image?.ports ?? []).map((p) => `${p}:${p}`).join(", ");
+  find("run-ports").value = (image?.ports ?? []).map((p) => `${p.guest}:${p.guest}${p.protocol === "udp" ? "/udp" : ""}`).join(", ");
+  find("run-cpus").placeholder = image?.usual_cpus ?? 1;
 }
 
 const list = (text) => text.split(",").map((part) => part.trim()).filter(Boolean);

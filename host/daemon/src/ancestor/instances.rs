@@ -55,6 +55,7 @@ pub(super) async fn run(
         provider: String::new(),
         memory_mib: Some(request.memory_mb).filter(|memory| *memory > 0),
         cpus: None,
+        publish_all: false,
         spec: Spec { debug_port: request.debug_mode.then_some(DEBUG_PORT), ..Spec::default() },
         env: Secret::new(request.env.into_iter().collect()),
         mounts: mounts.collect(),

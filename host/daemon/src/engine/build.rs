@@ -13,6 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use bhojpur_abi::config::Port;
 use bhojpur_build::assemble::{self, Assembly};
 use bhojpur_build::language::{self, Source};
 use bhojpur_build::tools::{Stop, Tools};
@@ -23,7 +24,7 @@ use tokio::sync::mpsc;
 use super::images::NewImage;
 use super::{Engine, Upload, archive, blocking};
 use crate::home::{self, Scratch};
-use crate::model::Image;
+use crate::model::{Exposed, Image};
 use crate::{Error, Result};
 
 /// Directories of this machine whose libraries may get into an image.
@@ -48,6 +49,8 @@ const PASSED_ON: &[&str] = &[
 ];
 /// Flags of build commands that run no program of the caller's choice.
 const FLAGS: &[&str] = &["-tags", "-ldflags", "-race", "-v", "-a", "-mod"];
+/// Those of them that have a value.
+const VALUED: &[&str] = &["-tags", "-ldflags", "-mod"];
 
 /// What is asked for.
 #[derive(Debug, Default)]
@@ -59,6 +62,10 @@ pub(crate) struct Order {
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<String>,
     pub(crate) include: Vec<String>,
+    pub(crate) mounts: Vec<String>,
+    pub(crate) ports: Vec<Exposed>,
+    pub(crate) memory_mib: Option<u64>,
+    pub(crate) cpus: Option<u32>,
     pub(crate) flags: Vec<String>,
     pub(crate) force: bool,
 }
@@ -115,12 +122,15 @@ impl Engine {
         if !order.language.is_empty() {
             language::by_name(&order.language).map_err(|error| refused(&error))?;
         }
-        order.flags.iter().try_for_each(|flag| check_flag(flag))?;
+        check_flags(&order.flags)?;
         for variable in &order.env {
             if variable.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
                 return Err(Error::invalid("an environment has NAME=VALUE"));
             }
         }
+        order.mounts.iter().try_for_each(|pair| mount(pair).map(|_| ()))?;
+        super::create::check_memory(order.memory_mib)?;
+        super::create::check_cpus(order.cpus)?;
         Ok(())
     }
 
@@ -145,16 +155,8 @@ impl Engine {
         let (name, force) = (order.name.clone(), order.force);
         let (scratch, path, language) =
             blocking(move || engine.compile(&order, upload, &teller, &stop)).await?;
-        let new = NewImage {
-            scratch,
-            path,
-            language,
-            ports: Vec::new(),
-            name,
-            force,
-            provider: kind,
-            action: "build",
-        };
+        let new =
+            NewImage { scratch, path, language, name, force, provider: kind, action: "build" };
         let _ = tell.send(Told::Step("keeping the image".to_owned()));
         self.adopt_image(new, &Teller(tell.clone())).await
     }
@@ -201,6 +203,10 @@ impl Engine {
         for pair in &order.include {
             include(&mut assembly, &context, pair)?;
         }
+        for pair in &order.mounts {
+            let (from, to) = mount(pair)?;
+            assembly.mount(from, to).map_err(|error| assembled(&error))?;
+        }
         for missing in &assembly.missing {
             let _ = tell.send(Told::Output(format!("warning: {missing}")));
         }
@@ -210,6 +216,10 @@ impl Engine {
                 assembly.config.set_env(name, value);
             }
         }
+        let port = |port: &Exposed| Port { number: port.guest, udp: port.udp };
+        assembly.config.ports = order.ports.iter().map(port).collect();
+        assembly.config.memory_usual = order.memory_mib.map(|mib| mib.saturating_mul(1 << 20));
+        assembly.config.cpus_usual = order.cpus.map(u64::from);
         if let Some(reason) = stop.reason() {
             return Err(Error::conflict(format!("the build was ended: {reason}")));
         }
@@ -286,6 +296,19 @@ fn include(assembly: &mut Assembly, context: &Path, pair: &str) -> Result<()> {
     assembly.include(&from, to).map_err(|error| hide(&assembled(&error), context))
 }
 
+/// What the guest mounts when it starts. Files of this machine get into an image by `include`,
+/// from the context alone.
+fn mount(pair: &str) -> Result<(&str, &str)> {
+    let device = |from: &str| {
+        from == "tmpfs" || ["/dev/", "LABEL=", "UUID="].iter().any(|start| from.starts_with(start))
+    };
+    pair.split_once(':').filter(|(from, to)| device(from) && to.starts_with('/')).ok_or_else(|| {
+        Error::invalid(format!("{pair:?} does not say what to mount")).advise(
+            "a mount is SOURCE:GUEST; SOURCE is tmpfs, /dev/NAME, LABEL=x or UUID=x, and GUEST begins with /",
+        )
+    })
+}
+
 /// A loader or library is a file of the machine that the program names. It has to lie where
 /// libraries do and be one.
 fn check_libraries(libraries: &[PathBuf]) -> Result<()> {
@@ -314,6 +337,22 @@ fn is_elf(path: &Path) -> bool {
         && &magic == b"\x7fELF"
 }
 
+/// A value may stand behind '=' or be the word that follows, as the go command has it.
+fn check_flags(flags: &[String]) -> Result<()> {
+    let mut words = flags.iter();
+    while let Some(word) = words.next() {
+        let takes_value = VALUED.iter().any(|flag| word == flag || *word == format!("-{flag}"));
+        match words.as_slice().first().filter(|_| takes_value) {
+            Some(value) => {
+                check_flag(&format!("{word}={value}"))?;
+                words.next();
+            }
+            None => check_flag(word)?,
+        }
+    }
+    Ok(())
+}
+
 fn check_flag(flag: &str) -> Result<()> {
     let name = flag.split('=').next().unwrap_or_default();
     let single = name.strip_prefix("--").map_or_else(|| name.to_owned(), |name| format!("-{name}"));
@@ -324,7 +363,7 @@ fn check_flag(flag: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(format!("the flag {flag:?} is not allowed in builds of the daemon"))
-        .advise(format!("allowed are {}; write values behind '='", FLAGS.join(", "))))
+        .advise(format!("allowed are {}", FLAGS.join(", "))))
 }
 
 fn refused(error: &language::Error) -> Error {
@@ -403,6 +442,18 @@ mod tests {
     }
 
     #[test]
+    fn values_of_flags_may_stand_apart() {
+        let check =
+            |line: &str| check_flags(&line.split('|').map(str::to_owned).collect::<Vec<_>>());
+        for good in ["-tags|netgo,osusergo|-v", "--ldflags|-s -w", "-race|-mod|vendor"] {
+            check(good).unwrap();
+        }
+        for bad in ["-tags|a|main.go", "-ldflags|-extld=/bin/sh", "-v|netgo", "-tags|a|-o|x"] {
+            assert!(check(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn paths_stay_in_the_context() {
         let directory = tempfile::tempdir().unwrap();
         let context = directory.path().join("context");
@@ -412,6 +463,15 @@ mod tests {
         inside(&context, "./cmd").unwrap();
         for bad in ["..", "/etc", "cmd/../..", "etc", "none"] {
             assert!(inside(&context, bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_devices_are_mounted() {
+        assert_eq!(mount("tmpfs:/var/cache").unwrap(), ("tmpfs", "/var/cache"));
+        assert_eq!(mount("LABEL=data:/data").unwrap(), ("LABEL=data", "/data"));
+        for bad in ["/etc:/data", "tmpfs", "tmpfs:data", ".:/srv", ":/x"] {
+            assert!(mount(bad).is_err(), "{bad:?}");
         }
     }
 

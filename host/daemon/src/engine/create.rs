@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! New instances: everything that can be known to be wrong is found before anything is made.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
 use bhojpur_api::Code;
@@ -10,7 +10,7 @@ use bhojpur_provider::{Capabilities, InstanceId, Kind, Network, Port, Protocol};
 use super::{Engine, images, names};
 use crate::clock::Timestamp;
 use crate::instance::{Command, spawn};
-use crate::model::{Image, Instance, Mount, Situation, Spec};
+use crate::model::{Exposed, Image, Instance, Mount, Situation, Spec};
 use crate::{Error, Result, Secret, secret, store};
 
 /// More than any machine has.
@@ -35,6 +35,8 @@ pub(crate) struct Wanted {
     pub(crate) provider: String,
     pub(crate) memory_mib: Option<u64>,
     pub(crate) cpus: Option<u32>,
+    /// Lead free ports of the host into the ports of the image.
+    pub(crate) publish_all: bool,
     /// Memory and processors of it are not looked at.
     pub(crate) spec: Spec,
     pub(crate) env: Secret<Vec<(String, String)>>,
@@ -55,6 +57,9 @@ impl Engine {
         images::staged_for(&image, kind)?;
         check_environment(wanted.env.expose())?;
         let mut spec = wanted.spec;
+        if wanted.publish_all {
+            publish(&mut spec.ports, &image.about.ports);
+        }
         size(&mut spec, wanted.memory_mib, wanted.cpus, &image)?;
         check_abilities(provider.capabilities(), kind, &spec, !wanted.mounts.is_empty())?;
         let mounts = self.mounts(wanted.mounts, kind).await?;
@@ -184,14 +189,40 @@ fn size(spec: &mut Spec, memory: Option<u64>, cpus: Option<u32>, image: &Image) 
         );
         return Err(Error::invalid(message).advise(format!("give it at least {least} MiB")));
     }
-    if spec.memory_mib > MEMORY_MAX_MIB {
-        return Err(Error::invalid(format!("{} MiB of memory are too much", spec.memory_mib)));
+    check_memory(Some(spec.memory_mib))?;
+    spec.cpus = cpus.or(image.about.usual_cpus).unwrap_or(1);
+    check_cpus(Some(spec.cpus))
+}
+
+pub(super) fn check_memory(mib: Option<u64>) -> Result<()> {
+    match mib {
+        Some(0) => Err(Error::invalid("no instance starts without memory")),
+        Some(mib) if mib > MEMORY_MAX_MIB => {
+            Err(Error::invalid(format!("{mib} MiB of memory are too much")))
+        }
+        _ => Ok(()),
     }
-    spec.cpus = cpus.unwrap_or(1);
-    if spec.cpus == 0 || spec.cpus > CPUS_MAX {
-        return Err(Error::invalid(format!("an instance has 1 to {CPUS_MAX} processors")));
+}
+
+pub(super) fn check_cpus(cpus: Option<u32>) -> Result<()> {
+    match cpus {
+        Some(cpus) if cpus == 0 || cpus > CPUS_MAX => {
+            Err(Error::invalid(format!("an instance has 1 to {CPUS_MAX} processors")))
+        }
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Adds the ports of an image that nothing leads into yet, each from a free one of loopback.
+fn publish(ports: &mut Vec<Port>, exposed: &[Exposed]) {
+    for exposed in exposed {
+        let protocol = if exposed.udp { Protocol::Udp } else { Protocol::Tcp };
+        let known = |port: &Port| port.guest == exposed.guest && port.protocol == protocol;
+        if !ports.iter().any(known) {
+            let host_address = Ipv4Addr::LOCALHOST.into();
+            ports.push(Port { host_address, host: 0, guest: exposed.guest, protocol });
+        }
+    }
 }
 
 fn check_abilities(can: Capabilities, kind: Kind, spec: &Spec, volumes: bool) -> Result<()> {
@@ -234,8 +265,6 @@ fn check_environment(env: &[(String, String)]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
     fn port(address: Ipv4Addr, host: u16) -> Port {
@@ -260,6 +289,17 @@ mod tests {
         assert_ne!(probe(&port(Ipv4Addr::LOCALHOST, 0)).unwrap(), 0);
         let elsewhere = port(Ipv4Addr::new(192, 0, 2, 1), 0);
         assert_eq!(probe(&elsewhere).unwrap_err().code(), Code::Invalid);
+    }
+
+    #[test]
+    fn ports_of_an_image_are_published_once() {
+        let exposed =
+            [(80, false), (80, true), (53, true)].map(|(guest, udp)| Exposed { guest, udp });
+        let mut ports = vec![port(Ipv4Addr::UNSPECIFIED, 8080)];
+        publish(&mut ports, &exposed);
+        let all: Vec<_> = ports.iter().map(|port| (port.host, port.guest, port.protocol)).collect();
+        let udp = Protocol::Udp;
+        assert_eq!(all, [(8080, 80, Protocol::Tcp), (0, 80, udp), (0, 53, udp)]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Images: taken in by their digest, named, staged, removed.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::{Engine, blocking, names};
 use crate::clock::Timestamp;
 use crate::home::{self, Scratch};
 use crate::instance::Command;
-use crate::model::{About, Image, Subject};
+use crate::model::{About, Exposed, Image, Subject};
 use crate::{Error, Result, store};
 
 /// What a program gets beyond the least that its image needs.
@@ -27,7 +28,6 @@ pub(crate) struct NewImage {
     pub(crate) scratch: Scratch,
     pub(crate) path: PathBuf,
     pub(crate) language: String,
-    pub(crate) ports: Vec<u16>,
     /// `NAME[:TAG]`, or nothing.
     pub(crate) name: String,
     /// Take the name away from another image.
@@ -53,7 +53,6 @@ impl Engine {
         let path = new.path.clone();
         let (id, mut about, size) = blocking(move || examine(&path)).await?;
         about.language = new.language;
-        about.ports = new.ports;
         let _lock = self.image_locks.lock(&id).await;
         self.check_name(name.as_deref(), &id, new.force).await?;
         let file = self.home.image(&id);
@@ -216,7 +215,6 @@ impl Engine {
             path: upload.path,
             scratch: upload.scratch,
             language: "binary".to_owned(),
-            ports: Vec::new(),
             name,
             force,
             provider: self.providers.named(provider)?.kind(),
@@ -239,13 +237,22 @@ fn examine(path: &Path) -> Result<(ImageId, About, u64)> {
         list.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect::<Vec<_>>()
     };
     let least = summary.memory_needed.div_ceil(1 << 20);
+    let wanted = config.memory_usual.map(|bytes| bytes.div_ceil(1 << 20));
+    if let Some(wanted) = wanted.filter(|wanted| *wanted < least) {
+        let message = format!("the image does not start with {wanted} MiB of memory");
+        return Err(Error::invalid(message).advise(format!(
+            "give it at least {least} MiB in its project file, or leave that out"
+        )));
+    }
+    let ports = config.ports.iter().map(|port| Exposed { guest: port.number, udp: port.udp });
     let about = About {
         language: String::new(),
         args: words(&config.args),
         env: words(&config.env),
-        ports: Vec::new(),
+        ports: ports.collect::<BTreeSet<_>>().into_iter().collect(),
         least_memory_mib: least,
-        usual_memory_mib: least + USUAL_BESIDE_MIB,
+        usual_memory_mib: wanted.unwrap_or(least + USUAL_BESIDE_MIB),
+        usual_cpus: config.cpus_usual.and_then(|cpus| u32::try_from(cpus).ok()),
     };
     Ok((digest(path)?, about, summary.file_size))
 }

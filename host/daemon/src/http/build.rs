@@ -12,8 +12,21 @@ use super::{Answer, App, Body, Doc, Pairs, Route, stream, upload};
 use crate::engine::build::{Order, Told};
 use crate::{Error, Result, wire};
 
-const PARAMETERS: &[&str] =
-    &["name", "path", "language", "provider", "args", "env", "include", "flags", "force"];
+const PARAMETERS: &[&str] = &[
+    "name",
+    "path",
+    "language",
+    "provider",
+    "args",
+    "env",
+    "include",
+    "mounts",
+    "ports",
+    "memory_mib",
+    "cpus",
+    "flags",
+    "force",
+];
 
 pub(super) fn routes() -> Vec<Route> {
     vec![Route {
@@ -29,6 +42,10 @@ pub(super) fn routes() -> Vec<Route> {
                 ("args", "string", "Arguments of the program, a JSON array of strings."),
                 ("env", "string", "Environment of the program, a JSON array of NAME=VALUE."),
                 ("include", "string", "Files to include, a JSON array of CONTEXT:GUEST."),
+                ("mounts", "string", "What it mounts, a JSON array of SOURCE:GUEST."),
+                ("ports", "string", "Where the program listens, a JSON array of PORT[/udp]."),
+                ("memory_mib", "integer", "Memory of an instance when nobody says."),
+                ("cpus", "integer", "Processors of an instance when nobody says."),
                 ("flags", "string", "Flags of the build command, a JSON array of strings."),
                 ("force", "boolean", "Take the name away from another image."),
             ],
@@ -51,6 +68,13 @@ async fn build(State(app): State<App>, query: Pairs, body: axum::body::Body) -> 
         args: list("args")?,
         env: list("env")?,
         include: list("include")?,
+        mounts: list("mounts")?,
+        ports: list("ports")?
+            .iter()
+            .map(|text| wire::wanted_exposed(text))
+            .collect::<Result<_>>()?,
+        memory_mib: query.number("memory_mib")?,
+        cpus: cpus(query.number("cpus")?),
         flags: list("flags")?,
         force: query.flag("force")?,
     };
@@ -66,6 +90,11 @@ async fn build(State(app): State<App>, query: Pairs, body: axum::body::Body) -> 
         }
         Ok(())
     })
+}
+
+/// A number that no machine has is refused as any other that is too large.
+fn cpus(number: Option<u64>) -> Option<u32> {
+    number.map(|number| u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 fn event(told: Told) -> api::BuildEvent {

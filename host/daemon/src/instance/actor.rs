@@ -11,7 +11,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant as Deadline, sleep, sleep_until};
 
-use super::policy::Streak;
 use super::{Command, Handle, History, Reply, Request, usage};
 use crate::engine::Engine;
 use crate::model::{Health, Instance, Phase, Situation, Subject};
@@ -38,7 +37,6 @@ pub(super) struct Actor {
     unsaved: bool,
     /// Its row could not be removed, and is all that is left of it.
     pub(super) unremoved: bool,
-    pub(super) streak: Streak,
     pub(super) restart_at: Option<Deadline>,
     /// There is nothing left of it.
     pub(super) gone: bool,
@@ -75,7 +73,6 @@ pub(crate) fn spawn(
         history,
         unsaved: false,
         unremoved: false,
-        streak: Streak::default(),
         restart_at: None,
         gone: false,
         prober: None,

@@ -9,6 +9,7 @@ use bhojpur_provider::{
 use tokio::time::Instant as Deadline;
 
 use super::actor::Actor;
+use super::policy;
 use crate::clock::Timestamp;
 use crate::model::{Mount, Phase, Restart, Situation, Subject};
 use crate::store;
@@ -172,14 +173,14 @@ impl Actor {
         match self.instance.now.phase {
             Phase::Running => Ok(()),
             Phase::Created | Phase::Stopped | Phase::Error | Phase::Restarting => {
-                self.streak = super::policy::Streak::default();
+                self.instance.now.streak = 0;
                 self.start_or_fail().await
             }
             _ => Err(self.refuse("started", "resume it when it is paused: kernctl resume")),
         }
     }
 
-    async fn start_or_fail(&mut self) -> Result<()> {
+    pub(super) async fn start_or_fail(&mut self) -> Result<()> {
         let started = match self.plan().await {
             Ok(plan) => self.start(&plan).await,
             Err(error) => Err(error),
@@ -219,7 +220,7 @@ impl Actor {
         });
         let failed = now.exit_code != Some(0);
         let policy = if now.by_user { Restart::No } else { self.instance.spec.restart };
-        let delay = self.streak.decide(policy, failed, ran);
+        let delay = policy::decide(&mut now.streak, policy, failed, ran);
         now.phase = if delay.is_some() { Phase::Restarting } else { Phase::Stopped };
         self.restart_at = delay.map(|delay| Deadline::now() + delay);
         let code = now.exit_code.map(|code| ("exit_code", code.to_string()));
@@ -251,7 +252,8 @@ impl Actor {
             // What is in the way may go away: the policy goes on.
             Err(error) => {
                 let policy = self.instance.spec.restart;
-                match self.streak.decide(policy, true, Duration::ZERO) {
+                let streak = &mut self.instance.now.streak;
+                match policy::decide(streak, policy, true, Duration::ZERO) {
                     Some(delay) => {
                         self.restart_at = Some(Deadline::now() + delay);
                         self.instance.now.phase = Phase::Restarting;

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! After the daemon was away: finish or undo what was in flight, and find again what runs.
 
+use std::time::Duration;
+
 use bhojpur_provider::{ErrorKind, State, Status};
 use tokio::time::Instant as Deadline;
 
 use super::Command;
 use super::actor::{Actor, is_live};
+use super::policy;
 use super::stop::lost;
 use crate::Result;
 use crate::clock::Timestamp;
@@ -20,7 +23,9 @@ impl Actor {
             Phase::Creating => self.remove_all().await,
             Phase::Deleting => self.remove_all().await,
             Phase::Restarting => {
-                self.restart_at = Some(Deadline::now());
+                let now = &self.instance.now;
+                let passed = now.ended.map_or(Duration::MAX, |ended| ended.passed());
+                self.restart_at = Some(Deadline::now() + policy::remaining(now.streak, passed));
                 Ok(())
             }
             _ => self.find().await,
@@ -91,10 +96,11 @@ impl Actor {
         }
     }
 
-    /// It was about to be started. A failure is shown, as it would have been then.
+    /// It was about to be started. A failure is shown, as it would have been then. Whoever
+    /// wanted it, a person or its policy, has counted already.
     async fn start_again(&mut self) {
         self.instance.now.phase = Phase::Stopped;
-        if let Err(error) = self.start_by_user().await {
+        if let Err(error) = self.start_or_fail().await {
             tracing::warn!(instance = %self.instance.id, %error, "cannot be started");
         }
     }

@@ -9,7 +9,8 @@ use crate::clock::Timestamp;
 use crate::{Error, Result};
 
 /// Each version once, in order; what is here never changes, it is only added to.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE images (
         id TEXT PRIMARY KEY,
         about TEXT NOT NULL,
@@ -92,7 +93,11 @@ const MIGRATIONS: &[&str] = &["
         digest BLOB NOT NULL,
         created INTEGER NOT NULL
     ) STRICT;
-"];
+",
+    "
+    ALTER TABLE instances ADD COLUMN streak INTEGER NOT NULL DEFAULT 0;
+",
+];
 
 /// Brings a database up to date. One of a newer version is left alone.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {

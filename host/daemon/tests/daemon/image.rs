@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use bhojpur_abi::config::OwnedConfig;
+use bhojpur_abi::config::{OwnedConfig, Port};
 use bhojpur_formats::erofs::{self, Attributes, Plan, Tree};
 use bhojpur_formats::image::{Assembly, Root};
 use bhojpur_kernel_embedded::KERNEL;
@@ -28,6 +28,12 @@ fn make(number: usize) -> Vec<u8> {
     .unwrap();
     let mut config = OwnedConfig { args: vec![b"/app/program".to_vec()], ..OwnedConfig::default() };
     config.set_env("NUMBER", &number.to_string());
+    if number == 2 {
+        // One with a project file that says how it is run.
+        config.ports = [(80, false), (53, true)].map(|(number, udp)| Port { number, udp }).to_vec();
+        config.memory_usual = Some(512 << 20);
+        config.cpus_usual = Some(2);
+    }
     let plan = Plan::new(&tree, &erofs::Options::default()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("kernel.elf");

@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("life_logs_and_events", logs_and_events),
     ("life_health", health),
     ("life_restart_of_the_daemon", restart_of_the_daemon),
+    ("life_retries_outlive_the_daemon", retries_outlive_the_daemon),
     ("life_idle", idle),
     ("life_two_daemons", two_daemons),
 ];
@@ -351,6 +352,30 @@ fn restart_of_the_daemon() {
         for name in ["runs", "ends", "held", "made"] {
             client.delete(&format!("/v1/instances/{name}?force")).await;
         }
+        world.no_violations();
+        world.end().await;
+    });
+}
+
+/// Failures are counted in a row, whoever looks.
+fn retries_outlive_the_daemon() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.import(0, "web").await;
+        let thrice = json!({ "restart": { "name": "on-failure", "max_retries": 3 } });
+        world.run("failing", &["300", "7"], thrice).await;
+        for seen in 1..=3 {
+            let deadline = Instant::now() + Duration::from_secs(120);
+            while world.client.get("/v1/instances/failing").await["restarts"] != seen {
+                assert!(Instant::now() < deadline, "no restart {seen}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            world.restart().await;
+        }
+        let failing = world.client.until("failing", "stopped").await;
+        assert_eq!((&failing["restarts"], &failing["exit_code"]), (&json!(3), &json!(7)));
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!(world.client.get("/v1/instances/failing").await["restarts"], 3);
         world.no_violations();
         world.end().await;
     });

@@ -20,6 +20,7 @@ use crate::world::{World, block_on};
 pub(crate) const TESTS: &[Test] = &[
     ("rest_errors", errors),
     ("rest_images", images),
+    ("rest_images_say_how_they_run", images_say_how_they_run),
     ("rest_volumes", volumes),
     ("rest_tokens", tokens),
     ("rest_ancestor", ancestor),
@@ -70,6 +71,10 @@ fn errors() {
                 "invalid",
             )
             .await;
+        for wrong in ["ports=[\"80/sctp\"]", "ports=[\"0\"]", "mounts=[\"/etc:/etc\"]", "cpus=0"] {
+            let path = format!("/v1/images/build?{wrong}");
+            client.refused("POST", &path, none.clone(), 422, "invalid").await;
+        }
         client.refused("POST", "/v1/volumes?name=a", none.clone(), 422, "invalid").await;
         client
             .refused("POST", "/v1/volumes?name=../a&size_bytes=1", none.clone(), 422, "invalid")
@@ -120,6 +125,40 @@ fn images() {
         client.delete("/v1/images/web?force").await;
         client.refused("GET", "/v1/instances/one", Value::Null, 404, "not_found").await;
         assert_eq!(std::fs::read_dir(world.home.join("images")).unwrap().count(), 1);
+        world.no_violations();
+        world.end().await;
+    });
+}
+
+/// Ports, memory and processors are part of an image; what a request says wins.
+fn images_say_how_they_run() {
+    block_on(async {
+        let mut world = World::new().await;
+        let image = world.import(2, "web").await;
+        let ports = json!([{ "guest": 53, "protocol": "udp" }, { "guest": 80, "protocol": "tcp" }]);
+        assert_eq!(image["ports"], ports);
+        assert_eq!((&image["usual_memory_mib"], &image["usual_cpus"]), (&json!(512), &json!(2)));
+        let usual = world.run("usual", &["forever"], json!({})).await;
+        assert_eq!((&usual["memory_mib"], &usual["cpus"]), (&json!(512), &json!(2)));
+        assert_eq!(usual["ports"], json!([]), "nothing is published unasked");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let free = listener.local_addr().unwrap().port();
+        drop(listener);
+        let more = json!({ "memory_mib": 700, "cpus": 1, "publish_all": true,
+            "ports": [{ "host": free, "guest": 80 }] });
+        let other = world.run("other", &["forever"], more).await;
+        assert_eq!((&other["memory_mib"], &other["cpus"]), (&json!(700), &json!(1)));
+        let led = other["ports"].as_array().unwrap();
+        assert_eq!(led.len(), 2, "{other}");
+        assert_eq!((&led[0]["host"], &led[0]["guest"]), (&json!(free), &json!(80)));
+        assert_eq!((&led[1]["guest"], &led[1]["protocol"]), (&json!(53), &json!("udp")));
+        assert!(led[1]["host"].as_u64().unwrap() > 0 && led[1]["host_address"] == "127.0.0.1");
+        world.client.delete("/v1/images/web?force").await;
+        // An image that names nothing publishes nothing.
+        world.import(0, "web").await;
+        let plain = world.run("plain", &["forever"], json!({ "publish_all": true })).await;
+        assert_eq!((&plain["ports"], &plain["cpus"]), (&json!([]), &json!(1)));
+        world.client.delete("/v1/images/web?force").await;
         world.no_violations();
         world.end().await;
     });
@@ -362,6 +401,25 @@ fn build() {
             assert_eq!(done["image"]["args"], json!(["/app/main", "a"]));
             assert_eq!(done["image"]["language"], "go");
             assert!(done["image"]["env"].as_array().unwrap().contains(&json!("K=V")));
+            let told = format!(
+                "/v1/images/build?name=told&ports={}&memory_mib=640&cpus=2&mounts={}",
+                "[\"80\",\"53/udp\"]", "[\"tmpfs:/var/cache\"]"
+            );
+            let told =
+                events(&told, tar("main.go", b"package main\nfunc main() { println(2) }")).await;
+            let image = &told["image"];
+            assert_eq!(image["ports"].as_array().unwrap().len(), 2, "{told}");
+            assert_eq!(
+                (&image["usual_memory_mib"], &image["usual_cpus"]),
+                (&json!(640), &json!(2))
+            );
+            let little = events(
+                "/v1/images/build?name=little&memory_mib=1",
+                tar("main.go", b"package main\nfunc main() { println(3) }"),
+            )
+            .await;
+            assert_eq!(little["error"]["code"], "invalid", "{little}");
+            assert!(little["error"]["advice"].as_str().unwrap().contains("at least"), "{little}");
             // A client that leaves ends its build.
             let mut events = Events::of(
                 client

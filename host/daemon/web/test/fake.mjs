@@ -65,7 +65,7 @@ export class Fake {
   image(name, fields = {}) {
     const image = {
       id: String(this.images.length + 1).padStart(2, "0").repeat(32), names: [name], language: "go",
-      args: ["/app"], env: [], ports: [8080], size_bytes: 9_431_040, least_memory_mib: 18,
+      args: ["/app"], env: [], ports: [{ guest: 8080, protocol: "tcp" }, { guest: 53, protocol: "udp" }], size_bytes: 9_431_040, least_memory_mib: 18,
       usual_memory_mib: 64, created: time(-3600), staged: [], ...fields,
     };
     this.images.push(image);

@@ -152,7 +152,7 @@ test("an image is run with all that was asked for", async () => {
   await shoot(page, "images");
   await page.getByRole("button", { name: "Run web:latest" }).click();
   await page.locator("#run-name").fill("second");
-  assert.equal(await page.locator("#run-ports").inputValue(), "8080:8080");
+  assert.equal(await page.locator("#run-ports").inputValue(), "8080:8080, 53:53/udp");
   await page.locator("#run-ports").fill("8081:80, nonsense");
   await page.locator("#run-memory").fill("96");
   await page.locator("#run-env").fill("GREETING=hello = world\nDEBUG=1");

@@ -57,6 +57,9 @@ pub(crate) struct Options {
     /// Lead a port of the daemon's machine into it
     #[arg(short, long, value_name = "[[ADDRESS:]HOST:]GUEST[/udp]", value_parser = words::port)]
     pub(crate) publish: Vec<Port>,
+    /// Lead a free port of the daemon's machine into each port that the image names
+    #[arg(short = 'P', long)]
+    pub(crate) publish_all: bool,
     /// Mount a volume in it
     #[arg(short, long, alias = "vol", value_name = "VOLUME:/DIRECTORY[:ro]", value_parser = words::mount)]
     pub(crate) volume: Vec<Mount>,
@@ -66,10 +69,10 @@ pub(crate) struct Options {
     /// Set the environment variables in a file
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Vec<PathBuf>,
-    /// Its memory, for example 256M [default: what the image needs]
+    /// Its memory, for example 256M [default: what the image says]
     #[arg(short, long, alias = "instanceMemory", value_name = "SIZE", value_parser = words::memory)]
     pub(crate) memory: Option<u64>,
-    /// Its processors [default: 1]
+    /// Its processors [default: what the image says, else 1]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=255))]
     pub(crate) cpus: Option<u32>,
     /// When it is started again: no, on-failure[:N] or always

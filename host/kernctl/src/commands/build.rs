@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use bhojpur_api::{BuildEvent, BuildQuery, Image};
 use bhojpur_cli::project::{BuilderFile, FILE_NAME};
 use bhojpur_client::{EventStream, Upload};
+use bhojpur_monitor::{Forward, Protocol, Size};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::note;
@@ -49,8 +50,12 @@ pub(crate) async fn execute(session: &Session, build: &Build) -> Result<u8, Fail
 fn query(build: &Build, context: &Context) -> Result<BuildQuery, Failure> {
     let project = context.root.join(&context.project);
     let file = match context.file {
-        None if project.join(FILE_NAME).is_file() => BuilderFile::read(&project)
-            .map_err(|failure| Failure::usage(&failure).advise("see docs/commands.md, builder"))?,
+        None if project.join(FILE_NAME).is_file() => {
+            BuilderFile::read(&project).map_err(|failure| {
+                let advice = failure.advice().unwrap_or("docs/commands.md has all keys");
+                Failure::usage(&failure).advise(advice)
+            })?
+        }
         _ => BuilderFile::default(),
     };
     let program = context.file.clone().or_else(|| context::within(&context.project, &file.path));
@@ -77,13 +82,8 @@ fn query(build: &Build, context: &Context) -> Result<BuildQuery, Failure> {
     }
     let mut include = Vec::new();
     for pair in &file.includes {
-        let host = context::within(&context.project, Path::new(&pair.host)).ok_or_else(|| {
-            Failure::usage(format!(
-                "{} of {FILE_NAME} is outside of {}",
-                pair.host,
-                context.root.display()
-            ))
-        })?;
+        let host = context::within(&context.project, Path::new(&pair.host));
+        let host = host.ok_or_else(|| outside(&pair.host, context))?;
         include.push(format!("{}:{}", host.display(), pair.guest));
     }
     for pair in &build.include {
@@ -97,6 +97,19 @@ fn query(build: &Build, context: &Context) -> Result<BuildQuery, Failure> {
             Failure::usage(format!("{pair:?} is not CONTEXT:GUEST with a path of the context"))
         })?);
     }
+    let mut mounts = Vec::new();
+    for pair in &file.mounts {
+        let device = pair.host == "tmpfs"
+            || ["/dev/", "LABEL=", "UUID="].iter().any(|start| pair.host.starts_with(start));
+        if device {
+            mounts.push(format!("{}:{}", pair.host, pair.guest));
+            continue;
+        }
+        // A directory becomes part of the image, as with `builder`.
+        let host = context::within(&context.project, Path::new(&pair.host));
+        let host = host.ok_or_else(|| outside(&pair.host, context))?;
+        include.push(format!("{}:{}", host.display(), pair.guest));
+    }
     let mut flags: Vec<String> =
         file.flags.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     flags.extend(build.flags.iter().cloned());
@@ -108,10 +121,27 @@ fn query(build: &Build, context: &Context) -> Result<BuildQuery, Failure> {
         args: list(&args),
         env: list(&env),
         include: list(&include),
+        mounts: list(&mounts),
+        ports: list(&file.ports.iter().map(exposed).collect::<Vec<_>>()),
+        memory_mib: file.memory.map(Size::as_mebibytes),
+        cpus: (file.cpus != 1).then_some(file.cpus),
         flags: list(&flags),
         // As docker does: a name goes over to what was built last.
         force: true,
     })
+}
+
+fn outside(path: &str, context: &Context) -> Failure {
+    Failure::usage(format!("{path} of {FILE_NAME} is outside of {}", context.root.display()))
+}
+
+/// Of a port that the project file forwards, the guest's side: which port of the host leads
+/// there is said by `run`.
+fn exposed(forward: &Forward) -> String {
+    match forward.protocol {
+        Protocol::Tcp => forward.guest.to_string(),
+        Protocol::Udp => format!("{}/udp", forward.guest),
+    }
 }
 
 /// A JSON array; nothing for an empty one.

@@ -20,12 +20,7 @@ pub(crate) async fn list(session: &Session, images: &Images) -> Result<u8, Failu
     if let Some(name) = &images.name {
         found.retain(|image| {
             image.id.starts_with(name.as_str())
-                || image.names.iter().any(|known| {
-                    known == name
-                        || known
-                            .strip_prefix(name.as_str())
-                            .is_some_and(|rest| rest.starts_with(':'))
-                })
+                || image.names.iter().any(|known| is_meant(name, known))
         });
     }
     if matches!(style, crate::output::Style::Json | crate::output::Style::Yaml) {
@@ -37,8 +32,13 @@ pub(crate) async fn list(session: &Session, images: &Images) -> Result<u8, Failu
     let lines: Vec<NamedImage> = found
         .into_iter()
         .flat_map(|image| {
+            // By its name, it is shown under that one alone.
+            let meant = |known: &&String| match &images.name {
+                Some(name) if !image.id.starts_with(name.as_str()) => is_meant(name, known),
+                _ => true,
+            };
             let names: Vec<Option<String>> = match (images.quiet, image.names.is_empty()) {
-                (false, false) => image.names.iter().cloned().map(Some).collect(),
+                (false, false) => image.names.iter().filter(meant).cloned().map(Some).collect(),
                 _ => vec![None],
             };
             names.into_iter().map(move |name| NamedImage { image: image.clone(), name })
@@ -46,6 +46,11 @@ pub(crate) async fn list(session: &Session, images: &Images) -> Result<u8, Failu
         .collect();
     session.printer.list(&lines, images.no_trunc, &style)?;
     Ok(0)
+}
+
+/// `web` means all of its tags, `web:1` one.
+fn is_meant(name: &str, known: &str) -> bool {
+    known == name || known.strip_prefix(name).is_some_and(|rest| rest.starts_with(':'))
 }
 
 pub(crate) async fn import(session: &Session, import: &Import) -> Result<u8, Failure> {

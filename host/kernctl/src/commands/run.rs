@@ -104,6 +104,7 @@ fn request(options: &crate::arguments::Options) -> Result<RunRequest, Failure> {
         memory_mib: options.memory,
         cpus: options.cpus,
         ports: options.publish.clone(),
+        publish_all: options.publish_all,
         volumes: options.volume.clone(),
         network: options.network.clone().unwrap_or_default(),
         restart: options.restart.clone().unwrap_or_default(),

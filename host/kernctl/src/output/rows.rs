@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use bhojpur_api::{
-    Compiler, Health, Image, Instance, InstanceState, Port, Protocol, Provider, Snapshot, Stats,
-    Token, Volume,
+    Compiler, ExposedPort, Health, Image, Instance, InstanceState, Port, Protocol, Provider,
+    Snapshot, Stats, Token, Volume,
 };
 use serde::Serialize;
 
@@ -138,10 +138,7 @@ pub(crate) fn ports(ports: &[Port]) -> String {
     let shown: Vec<String> = ports
         .iter()
         .map(|port| {
-            let protocol = match port.protocol {
-                Protocol::Tcp => "tcp",
-                Protocol::Udp => "udp",
-            };
+            let protocol = transport(port.protocol);
             let address = match port.host_address.contains(':') {
                 true => format!("[{}]", port.host_address),
                 false => port.host_address.clone(),
@@ -150,6 +147,20 @@ pub(crate) fn ports(ports: &[Port]) -> String {
         })
         .collect();
     shown.join(", ")
+}
+
+/// `80/tcp, 53/udp`.
+pub(crate) fn exposed(ports: &[ExposedPort]) -> String {
+    let shown: Vec<String> =
+        ports.iter().map(|port| format!("{}/{}", port.guest, transport(port.protocol))).collect();
+    shown.join(", ")
+}
+
+fn transport(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
 }
 
 /// An image under one of its names: a line of `images`.
@@ -175,7 +186,7 @@ impl NamedImage {
 
 impl Row for NamedImage {
     const TITLES: &'static [&'static str] =
-        &["NAME", "TAG", "IMAGE ID", "LANGUAGE", "CREATED", "SIZE", "MEMORY"];
+        &["NAME", "TAG", "IMAGE ID", "LANGUAGE", "CREATED", "SIZE", "MEMORY", "PORTS"];
 
     fn cells(&self, full: bool) -> Vec<Cell> {
         let (name, tag) = self.name_and_tag();
@@ -187,6 +198,7 @@ impl Row for NamedImage {
             Cell::plain(ago(&self.image.created)),
             Cell::plain(bytes(self.image.size_bytes)),
             Cell::plain(format!("{} MiB", self.image.usual_memory_mib)),
+            Cell::plain(exposed(&self.image.ports)),
         ]
     }
 
@@ -206,6 +218,7 @@ impl Row for NamedImage {
             ("Repository", name),
             ("Tag", tag),
             ("Size", bytes(self.image.size_bytes)),
+            ("Ports", exposed(&self.image.ports)),
             ("CreatedAt", self.image.created.clone()),
             ("CreatedSince", ago(&self.image.created)),
         ]

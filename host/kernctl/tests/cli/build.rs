@@ -108,6 +108,38 @@ fn the_project_file_is_honoured_and_the_command_line_wins() {
 }
 
 #[test]
+fn the_project_file_says_how_the_image_runs() {
+    let world = World::new();
+    world.file("app/main.go", "package main\n");
+    world.file(
+        "app/builderfile.toml",
+        "memory = '256M'\ncpus = 2\nports = ['8080:80', '127.0.0.1:5353:53/udp']\nmounts = ['tmpfs:/tmp/x', './static:/srv']\n",
+    );
+    world.ok(&["build", "app"]);
+    let query = query(&world.fake.take().pop().unwrap().target);
+    for (key, value) in [
+        ("ports", "[\"80\",\"53/udp\"]"),
+        ("memory_mib", "256"),
+        ("cpus", "2"),
+        ("mounts", "[\"tmpfs:/tmp/x\"]"),
+        ("include", "[\"static:/srv\"]"),
+    ] {
+        assert_eq!(query.get(key).map(String::as_str), Some(value), "{key}");
+    }
+    world.file("app/builderfile.toml", "\nmemroy = '256M'\n");
+    let error = world.fails(&["build", "app"], 2);
+    assert!(error.contains(":2: ") && error.contains("nearest key is \"memory\""), "{error}");
+    let listed = world.ok(&["images"]);
+    assert!(listed.contains("PORTS") && listed.contains("8080/tcp, 53/udp"), "{listed}");
+    assert_eq!(world.ok(&["images", "--format", "{{.Ports}}", "web:1.2"]), "8080/tcp, 53/udp\n");
+    world.ok(&["run", "-d", "-P", "web"]);
+    let asked = world.fake.take().pop().unwrap();
+    let request: serde_json::Value = serde_json::from_slice(&asked.body).unwrap();
+    assert_eq!((&request["publish_all"], &request["ports"]), (&json!(true), &json!([])));
+    assert_eq!(request["memory_mib"], json!(null), "the daemon knows the image's");
+}
+
+#[test]
 fn one_file_is_a_context_too() {
     let world = World::new();
     world.file("Main Prog.go", "package main\n");

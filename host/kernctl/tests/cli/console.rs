@@ -92,7 +92,7 @@ fn what_is_asked_for_reaches_the_daemon() {
                 "probe": {"type": "http", "port": 80, "path": "/up"}, "interval_ms": 60000, "timeout_ms": 2000, "retries": 3,
                 "start_period_ms": 10000, "restart": false,
             },
-            "remove": true, "create_only": false, "debug_port": null, "stop_grace_s": 7,
+            "publish_all": false, "remove": true, "create_only": false, "debug_port": null, "stop_grace_s": 7,
         })
     );
 }

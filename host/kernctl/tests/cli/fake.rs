@@ -157,7 +157,7 @@ pub fn instance() -> Value {
 
 pub fn image() -> Value {
     json!({
-        "id": "feed".repeat(16), "names": ["web:latest", "web:1.2"], "language": "go", "args": [], "env": [], "ports": [8080],
+        "id": "feed".repeat(16), "names": ["web:latest", "web:1.2"], "language": "go", "args": [], "env": [], "ports": [{"guest": 8080, "protocol": "tcp"}, {"guest": 53, "protocol": "udp"}],
         "size_bytes": 7_444_288, "least_memory_mib": 32, "usual_memory_mib": 160, "created": "2020-01-01T00:00:00Z",
         "staged": [],
     })
