@@ -3,6 +3,7 @@
 //! into a kernel, exit status, network, disk, metadata, several CPUs, snapshots.
 
 mod checks;
+mod clock;
 mod guest;
 mod seen;
 

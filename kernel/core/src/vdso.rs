@@ -4,7 +4,7 @@
 use crate::mm::{AddressSpace, Backing, MapRequest, Placement, Protection};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use kio::{Errno, Result};
 use kmm::Frame;
 use ksync::{Once, SpinLock};
@@ -17,6 +17,8 @@ struct Vdso {
 
 static VDSO: Once<Vdso> = Once::new();
 static PUBLISHING: SpinLock<()> = SpinLock::new(());
+/// Programs have to ask for the time.
+static ASKING: AtomicBool = AtomicBool::new(false);
 
 fn vdso() -> Result<&'static Vdso> {
     if let Some(vdso) = VDSO.get() {
@@ -42,23 +44,29 @@ fn vdso() -> Result<&'static Vdso> {
 pub fn follow_clock() {
     static SEEN: AtomicU64 = AtomicU64::new(0);
     let now = khal::clock::generation();
-    if SEEN.swap(now, Ordering::Relaxed) != now {
+    if SEEN.load(Ordering::Relaxed) != now {
+        SEEN.store(now, Ordering::Relaxed);
         publish_time();
     }
 }
 
-/// Tells programs the clock's scale; whenever it changes.
+/// Tells programs the clock's scale whenever it changes, or that they have to ask.
 pub fn publish_time() {
     let Some(vdso) = VDSO.get() else { return };
     let _one = PUBLISHING.lock();
-    let scale = khal::clock::scale();
-    khal::vdso_code::time_page(&vdso.time[0]).publish(Some(&TimeScale {
+    let scale = khal::clock::scale().map(|scale| TimeScale {
         tsc_base: scale.base_tsc,
         tsc_mult: scale.mult,
         tsc_shift: 32,
         base_ns: scale.base_ns,
         realtime_offset_ns: khal::clock::realtime_offset(),
-    }));
+    });
+    khal::vdso_code::time_page(&vdso.time[0]).publish(scale.as_ref());
+    let asking = scale.is_none();
+    if ASKING.swap(asking, Ordering::Relaxed) != asking {
+        let time = if asking { "KVM's clock, the CPUs' counters differ" } else { "the counters" };
+        info!("time is told by {time}");
+    }
 }
 
 /// Maps time page and code; returns where the code is.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The machine's generation: a guest that was resumed from a snapshot must not
-//! give out the random numbers that its twins give out, nor an old date.
+//! give out the random numbers that its twins give out, nor an old time.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -57,7 +57,8 @@ impl Generation {
         }
         if changed {
             self.stir();
-            let dated = khal::clock::adjust_realtime();
+            let dated = khal::clock::resume();
+            kcore::vdso::follow_clock();
             info!("the machine was restored; date {}", if dated { "set" } else { "unknown" });
         }
     }

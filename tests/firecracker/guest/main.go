@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -47,6 +48,9 @@ func main() {
 		fmt.Println("slept", time.Since(start).Milliseconds())
 	case "ticks":
 		ticks()
+	case "clock":
+		seconds, _ := strconv.Atoi(os.Args[2])
+		clock(time.Duration(seconds) * time.Second)
 	}
 }
 
@@ -83,4 +87,40 @@ func ticks() {
 		fmt.Printf("tick %d up %d date %d random %x\n", number, up, time.Now().Unix(), bytes)
 		time.Sleep(100 * time.Millisecond)
 	}
+}
+
+// clock watches time from all CPUs: what one has seen is past for all others.
+func clock(length time.Duration) {
+	var latest, reads, backwards, worst int64
+	start := time.Now()
+	done := make(chan bool)
+	for i := 0; i < runtime.NumCPU(); i++ {
+		go func() {
+			for {
+				seen := atomic.LoadInt64(&latest)
+				now := int64(time.Since(start))
+				atomic.AddInt64(&reads, 1)
+				if now < seen {
+					atomic.AddInt64(&backwards, 1)
+					if seen-now > atomic.LoadInt64(&worst) {
+						atomic.StoreInt64(&worst, seen-now)
+					}
+				} else {
+					atomic.CompareAndSwapInt64(&latest, seen, now)
+				}
+				if now > int64(length) {
+					break
+				}
+			}
+			done <- true
+		}()
+	}
+	fmt.Println("watching")
+	for i := 0; i < runtime.NumCPU(); i++ {
+		<-done
+	}
+	fmt.Println("reads", reads)
+	fmt.Println("backwards", backwards)
+	fmt.Println("worst", worst)
+	fmt.Println("date", time.Now().Unix())
 }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use bhojpur_abi::control::Exit;
 use serde_json::json;
 
+use super::clock;
 use super::guest::{Disk, GUEST, Guest, TAP};
 use super::seen::Seen;
 use crate::nested::{Job, Outcome};
@@ -26,6 +27,9 @@ pub(super) const CHECKS: &[Check] = &[
     Check { name: "status-signal", prepare: be_killed, judge: was_killed },
     Check { name: "cpus-4", prepare: use_cpus, judge: used_cpus },
     Check { name: "date", prepare: tell_date, judge: told_date },
+    Check { name: "clock", prepare: clock::watch, judge: clock::steady },
+    Check { name: "clock-kvm", prepare: clock::watch_unsteady, judge: clock::unsteady },
+    Check { name: "clock-changes", prepare: clock::change, judge: clock::changed },
     Check { name: "disk", prepare: read_disk, judge: read_from_disk },
     Check { name: "volume", prepare: keep_file, judge: kept_file },
     Check { name: "pci", prepare: use_pci, judge: used_pci },
@@ -74,7 +78,7 @@ until_seen() {
 "#;
 
 /// Starts one guest and waits for its end.
-fn run(name: &str, job: &mut Job, guest: &Guest) -> String {
+pub(super) fn run(name: &str, job: &mut Job, guest: &Guest) -> String {
     job.file(&format!("{name}.json"), guest.configuration().as_bytes());
     let mut flags = format!("--no-api --config-file {name}.json");
     if guest.pci {
@@ -309,8 +313,9 @@ fn stopped(name: &str, outcome: &Outcome) -> Result<String> {
     Ok("Ctrl-Alt-Del is SIGTERM for the program, status 143".to_owned())
 }
 
-/// The two machines that are restored from the one snapshot.
-const TWINS: [&str; 2] = ["twin1", "twin2"];
+/// The two machines that are restored from the one snapshot, and what this machine
+/// tells time by then: the second one cannot go on with the counters.
+const TWINS: [(&str, &str); 2] = [("twin1", "tsc"), ("twin2", "acpi_pm")];
 /// Seconds between the snapshot and the first restore.
 const GAP: i64 = 6;
 
@@ -334,7 +339,8 @@ wait $monitor
 sleep {GAP}
 "
     );
-    for twin in TWINS {
+    for (twin, source) in TWINS {
+        script += &clock::choose(source, twin);
         script += &format!(
             "start {twin} --api-sock {twin}.sock
 date +%s >out/{twin}-before.date
@@ -346,7 +352,7 @@ date +%s >out/{twin}.date
 "
         );
     }
-    script
+    script + &clock::choose("tsc", name)
 }
 
 fn restored(name: &str, outcome: &Outcome) -> Result<String> {
@@ -354,7 +360,7 @@ fn restored(name: &str, outcome: &Outcome) -> Result<String> {
     let last = ticks(&before.console).last().copied().context("no tick before the snapshot")?;
     let mut random = BTreeSet::new();
     let mut count = 0;
-    for twin in TWINS {
+    for (twin, source) in TWINS {
         let seen = Seen::of(twin, outcome)?;
         seen.quiet()?;
         let told = ticks(&seen.console);
@@ -372,6 +378,11 @@ fn restored(name: &str, outcome: &Outcome) -> Result<String> {
             "not all dates are in {while_it_ran:?}\n{seen}"
         );
         ensure!(seen.records.contains("the machine was restored"), "{seen}");
+        let by_kvm_clock = clock::sources(twin, outcome) == "acpi_pm ";
+        ensure!(
+            !by_kvm_clock || seen.records.contains(clock::BY_KVM_CLOCK),
+            "{twin} goes on with counters that {source} mistrusts\n{seen}"
+        );
         count += told.len();
         random.extend(told.into_iter().map(|tick| tick.random));
     }
@@ -407,14 +418,14 @@ fn ticks(console: &str) -> Vec<Tick> {
 }
 
 /// The number behind a word that starts a line.
-fn number(console: &str, word: &str) -> Result<i64> {
+pub(super) fn number(console: &str, word: &str) -> Result<i64> {
     let mut found = console.lines().filter_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
     let text = found.next().with_context(|| format!("no {word} in {console:?}"))?;
     text.parse().with_context(|| format!("{word} {text}"))
 }
 
 /// The date of the machine around the guest when the check was over.
-fn date(name: &str, outcome: &Outcome) -> Result<i64> {
+pub(super) fn date(name: &str, outcome: &Outcome) -> Result<i64> {
     let bytes = outcome.files.get(&format!("{name}.date")).context("no date")?;
     Ok(String::from_utf8_lossy(bytes).trim().parse()?)
 }

@@ -206,6 +206,8 @@ fn program_timer_at(cpu: &Cpu, now: impl FnOnce() -> Instant) {
     if at < armed || (armed != u64::MAX && armed <= now().as_nanos()) {
         cpu.armed.store(at, Ordering::Relaxed);
         clock::set_deadline((at != u64::MAX).then(|| Instant::from_nanos(at)));
+        // Which is when the hypervisor's parameters are looked at.
+        crate::vdso::follow_clock();
     }
 }
 

@@ -68,8 +68,8 @@ pub mod cpus {
 /// Clocks and the wake-up timer of each CPU.
 pub mod clock {
     pub use super::time::{
-        Scale, adjust_realtime, busy_wait, generation, monotonic, realtime, realtime_offset, scale,
-        set_deadline, set_realtime,
+        Scale, busy_wait, generation, monotonic, realtime, realtime_offset, resume, scale,
+        set_deadline, set_realtime, tsc_hz,
     };
 }
 

@@ -2,7 +2,7 @@
 //! Starting the other CPUs (Intel SDM vol. 3, 9.4).
 
 use super::boot::KERNEL_OFFSET;
-use super::{apic, cpu, fpu, memory, percpu, time, trap};
+use super::{apic, cpu, fpu, kvm_clock, memory, percpu, time, trap};
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
@@ -167,6 +167,7 @@ extern "C" fn secondary() -> ! {
     trap::load();
     fpu::set_up(&features);
     apic::enable();
+    kvm_clock::share();
     percpu::announce();
     STARTED.fetch_add(1, Ordering::AcqRel);
     match MAIN.get() {

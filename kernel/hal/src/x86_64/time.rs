@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Clocks: the time-stamp counter scaled to nanoseconds, calibrated against
-//! the local APIC timer of a hypervisor that is known to run it at 1 GHz, or
-//! against the PIT; the date from the hypervisor or the CMOS clock; one-shot
-//! wake-ups.
+//! Clocks: the time-stamp counter scaled to nanoseconds as KVM says, or
+//! calibrated against the local APIC timer of a hypervisor that is known to run
+//! it at 1 GHz, or against the PIT; KVM's clock instead of the counter where that
+//! is not the same on all CPUs; the date from the hypervisor or the CMOS clock;
+//! one-shot wake-ups.
 
-use super::{apic, cpu, kvm_clock};
+use super::kvm_clock::{self, Told};
+use super::{apic, cpu};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use kio::Instant;
@@ -36,7 +38,11 @@ impl Scale {
     }
 }
 
+/// Even: the scale is whole, and is the time. Odd: it is being written, or the
+/// time is KVM's clock; so who reads the scale pays nothing for that.
 static SEQUENCE: AtomicU64 = AtomicU64::new(0);
+/// The time is KVM's clock.
+static BY_KVM_CLOCK: AtomicBool = AtomicBool::new(false);
 static BASE_TSC: AtomicU64 = AtomicU64::new(0);
 static BASE_NS: AtomicU64 = AtomicU64::new(0);
 static MULT: AtomicU64 = AtomicU64::new(1 << SHIFT);
@@ -45,29 +51,52 @@ static TIMER_MULT: AtomicU64 = AtomicU64::new(1 << SHIFT);
 static REALTIME_OFFSET: AtomicU64 = AtomicU64::new(0);
 static APIC_IS_1GHZ: AtomicBool = AtomicBool::new(false);
 
-fn publish(scale: Scale) {
-    SEQUENCE.fetch_add(1, Ordering::AcqRel);
+/// Sets the scale, and whether it is the time. One CPU at a time.
+fn publish(scale: Scale, by_kvm_clock: bool) {
+    let sequence = SEQUENCE.load(Ordering::Relaxed);
+    SEQUENCE.fetch_add(1 + sequence % 2, Ordering::AcqRel);
+    BY_KVM_CLOCK.store(false, Ordering::Release);
     BASE_TSC.store(scale.base_tsc, Ordering::Release);
     BASE_NS.store(scale.base_ns, Ordering::Release);
     MULT.store(scale.mult, Ordering::Release);
-    SEQUENCE.fetch_add(1, Ordering::AcqRel);
+    BY_KVM_CLOCK.store(by_kvm_clock, Ordering::Release);
+    SEQUENCE.fetch_add(1 + u64::from(by_kvm_clock), Ordering::AcqRel);
 }
 
-/// The scale in use.
+fn stored() -> Scale {
+    Scale {
+        base_tsc: BASE_TSC.load(Ordering::Acquire),
+        base_ns: BASE_NS.load(Ordering::Acquire),
+        mult: MULT.load(Ordering::Acquire),
+    }
+}
+
+/// The scale, when it is whole and the time.
 #[inline]
-pub fn scale() -> Scale {
+fn current() -> Option<Scale> {
+    let before = SEQUENCE.load(Ordering::Acquire);
+    let scale = stored();
+    (before.is_multiple_of(2) && SEQUENCE.load(Ordering::Acquire) == before).then_some(scale)
+}
+
+/// The scale by which programs can tell the time themselves; `None` where they
+/// have to ask.
+pub fn scale() -> Option<Scale> {
     loop {
-        let before = SEQUENCE.load(Ordering::Acquire);
-        let scale = Scale {
-            base_tsc: BASE_TSC.load(Ordering::Acquire),
-            base_ns: BASE_NS.load(Ordering::Acquire),
-            mult: MULT.load(Ordering::Acquire),
-        };
-        if before.is_multiple_of(2) && SEQUENCE.load(Ordering::Acquire) == before {
-            return scale;
+        if let Some(scale) = current() {
+            return Some(scale);
+        }
+        if BY_KVM_CLOCK.load(Ordering::Acquire) {
+            return None;
         }
         core::hint::spin_loop();
     }
+}
+
+/// How fast the counter of this CPU runs.
+pub fn tsc_hz() -> u64 {
+    let per_tick = u128::from(MULT.load(Ordering::Relaxed).max(1));
+    ((1_000_000_000u128 << SHIFT) / per_tick) as u64
 }
 
 /// Changes whenever the scale or the date does.
@@ -78,7 +107,20 @@ pub fn generation() -> u64 {
 /// Time since boot.
 #[inline]
 pub fn monotonic() -> Instant {
-    Instant::from_nanos(scale().nanos(cpu::rdtsc()))
+    match current() {
+        Some(scale) => Instant::from_nanos(scale.nanos(cpu::rdtsc())),
+        None => monotonic_otherwise(),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn monotonic_otherwise() -> Instant {
+    let nanos = match scale() {
+        Some(scale) => scale.nanos(cpu::rdtsc()),
+        None => kvm_clock::nanos(),
+    };
+    Instant::from_nanos(nanos)
 }
 
 /// Time since 1970.
@@ -101,12 +143,11 @@ pub fn set_realtime(now: Duration) {
 /// Calibrates; once, on the first CPU, with its local APIC on. `boot_tsc` is
 /// the counter at the first instruction of ours.
 pub fn set_up(boot_tsc: u64) {
-    let (tsc_hz, timer_hz) =
-        if hypervisor_timer_is_1ghz() { calibrate_by_apic() } else { calibrate_by_pit() };
-    let nanos_shifted = 1_000_000_000u128 << SHIFT;
-    let mult = (nanos_shifted / u128::from(tsc_hz.max(1))) as u64;
-    TIMER_MULT.store(((u128::from(timer_hz) << SHIFT) / 1_000_000_000) as u64, Ordering::Relaxed);
-    publish(Scale { base_tsc: boot_tsc, base_ns: 0, mult });
+    kvm_clock::share();
+    match kvm_clock::told() {
+        Some(told) => start_by_kvm(boot_tsc, &told),
+        None => calibrate(boot_tsc),
+    }
     let firecracker = super::boot_info().is_firecracker();
     let cmos = || if firecracker { None } else { cmos_date() };
     if let Some(date) = kvm_clock::date().or_else(cmos) {
@@ -114,9 +155,45 @@ pub fn set_up(boot_tsc: u64) {
     }
 }
 
-/// Sets the date as the hypervisor has it now: a machine that was resumed from
-/// a snapshot missed the time between. False when no hypervisor tells.
-pub fn adjust_realtime() -> bool {
+fn calibrate(boot_tsc: u64) {
+    let (tsc_hz, timer_hz) =
+        if hypervisor_timer_is_1ghz() { calibrate_by_apic() } else { calibrate_by_pit() };
+    let nanos_shifted = 1_000_000_000u128 << SHIFT;
+    let mult = (nanos_shifted / u128::from(tsc_hz.max(1))) as u64;
+    TIMER_MULT.store(((u128::from(timer_hz) << SHIFT) / 1_000_000_000) as u64, Ordering::Relaxed);
+    publish(Scale { base_tsc: boot_tsc, base_ns: 0, mult }, false);
+}
+
+/// KVM knows the counter, and runs the APIC timer at 1 GHz: nothing is measured.
+fn start_by_kvm(boot_tsc: u64, told: &Told) {
+    let scale = Scale { base_tsc: boot_tsc, base_ns: 0, mult: told.mult };
+    kvm_clock::start_at(told, scale.nanos(told.tsc));
+    publish(scale, !told.stable);
+}
+
+/// Takes over what KVM says now: that the counters agree no longer, or do again, or
+/// run at another speed because the machine has moved. `restored` tells that it was
+/// resumed from a snapshot: the counter may have been set back. Time goes on from
+/// where it was.
+fn follow_kvm(restored: bool) {
+    let _one = REFINEMENT.lock();
+    let (Some(told), now) = (kvm_clock::told(), scale()) else { return };
+    let by_kvm_clock = now.is_none();
+    let moved = now.is_some_and(|scale| scale.mult != told.mult);
+    if by_kvm_clock != told.stable && !moved && !restored {
+        return;
+    }
+    let by_counter = now.map_or_else(kvm_clock::nanos, |scale| scale.nanos(told.tsc));
+    let nanos = by_counter.max(kvm_clock::since_start(told.machine_ns));
+    kvm_clock::start_at(&told, nanos);
+    publish(Scale { base_tsc: told.tsc, base_ns: nanos, mult: told.mult }, !told.stable);
+}
+
+/// The machine was resumed from a snapshot: time since boot goes on from where it
+/// was, and the date is what the hypervisor has now. False when none tells.
+pub fn resume() -> bool {
+    kvm_clock::share();
+    follow_kvm(true);
     let date = kvm_clock::date();
     date.inspect(|date| set_realtime(*date)).is_some()
 }
@@ -204,7 +281,7 @@ fn refine(refinement: &mut Refinement) {
         return;
     }
     // Asking the APIC is slow: only when the span is about long enough.
-    let now_scale = scale();
+    let Some(now_scale) = current() else { return };
     let about = now_scale.nanos(cpu::rdtsc()) - now_scale.nanos(refinement.armed_tsc);
     if about < refinement.best_span_ns * 4 {
         return;
@@ -216,15 +293,18 @@ fn refine(refinement: &mut Refinement) {
     }
     let ticks = tsc - refinement.armed_tsc;
     let mult = ((u128::from(span) << SHIFT) / u128::from(ticks.max(1))) as u64;
-    let old = scale();
+    let old = now_scale;
     // Continue from where the old scale is now, so that time never jumps.
-    publish(Scale { base_tsc: tsc, base_ns: old.nanos(tsc), mult });
+    publish(Scale { base_tsc: tsc, base_ns: old.nanos(tsc), mult }, false);
     refinement.best_span_ns = span;
 }
 
 /// Arms this CPU's timer to interrupt at `at`, or never.
 pub fn set_deadline(at: Option<Instant>) {
     let first_cpu = super::percpu::current().index() == 0;
+    if first_cpu && kvm_clock::has_news() {
+        follow_kvm(false);
+    }
     if first_cpu && APIC_IS_1GHZ.load(Ordering::Relaxed) {
         refine(&mut REFINEMENT.lock());
     }

@@ -97,12 +97,7 @@ fn cache_kib(highest: u32, highest_extended: u32, features: u32) -> u32 {
 
 /// The clock from the scale of the time-stamp counter.
 fn khz() -> u64 {
-    const NANOS_PER_MILLISECOND: u128 = 1_000_000;
-    let scale = khal::clock::scale();
-    match scale.mult {
-        0 => 0,
-        mult => ((NANOS_PER_MILLISECOND << 32) / u128::from(mult)) as u64,
-    }
+    khal::clock::tsc_hz() / 1000
 }
 
 pub(super) fn uptime() -> Duration {
