@@ -7,13 +7,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::lab::flags::Flags;
 use crate::lab::process::{run as run_limited, succeed};
 use crate::lab::{root, target};
 
 const COMPILE_LIMIT: Duration = Duration::from_secs(1800);
-const LIMIT: Duration = Duration::from_secs(900);
+/// Each test and each wait has a limit of its own, by which it fails and names itself. This one
+/// is for what those do not see.
+const LIMIT: Duration = Duration::from_secs(600);
 /// Programs, with the Debian packages that hold them.
 const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/chromium", "chromium"),
@@ -69,7 +72,10 @@ fn kernctl(flags: &Flags) -> Result<PathBuf> {
 
 /// Runs one script of tests and shows what it says.
 fn script(tests: &Path, name: &str, flags: &Flags, kernctl: Option<&Path>) -> Result<Counts> {
+    let scratch = tempfile::tempdir().context("no directory for temporary files")?;
     let mut node = Command::new("node");
+    // All that the tests make lies there: the browser's profile, the daemon's directory.
+    node.env("TMPDIR", scratch.path());
     node.current_dir(tests).args(["--test", "--test-reporter=tap", name]);
     node.env("CONTEXT", root().join("examples/web"));
     if let Some(kernctl) = kernctl {
@@ -78,7 +84,9 @@ fn script(tests: &Path, name: &str, flags: &Flags, kernctl: Option<&Path>) -> Re
     if let Some(directory) = flags.value("screenshots") {
         node.env("SCREENSHOTS", std::path::absolute(directory)?);
     }
-    let outcome = run_limited(&mut node, b"", LIMIT)?;
+    let outcome = run_limited(&mut node, b"", LIMIT);
+    let left = end_all_of(scratch.path());
+    let outcome = outcome?;
     let text = outcome.text();
     for line in text.lines().filter(|line| line.starts_with("ok ") || line.starts_with("not ok ")) {
         println!("  {line}");
@@ -88,7 +96,32 @@ fn script(tests: &Path, name: &str, flags: &Flags, kernctl: Option<&Path>) -> Re
         println!("{text}{}", outcome.errors());
         counts.failed = counts.failed.max(1);
     }
+    if !left.is_empty() {
+        println!("  {name} left processes behind: {}", left.join(", "));
+        counts.failed = counts.failed.max(1);
+    }
     Ok(counts)
+}
+
+/// Ends every process that names a file of this directory: a browser or a machine whose test was
+/// ended before it could do that. Gives their names.
+fn end_all_of(directory: &Path) -> Vec<String> {
+    let place = directory.as_os_str().as_encoded_bytes();
+    let mut ended = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(pid) = pid.and_then(Pid::from_raw) else { continue };
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if !line.windows(place.len()).any(|part| part == place) {
+            continue;
+        }
+        // It may have ended by itself meanwhile.
+        if kill_process(pid, Signal::KILL).is_ok() {
+            let program = line.split(|byte| *byte == 0).next().unwrap_or_default();
+            ended.push(format!("{} ({})", String::from_utf8_lossy(program), pid.as_raw_nonzero()));
+        }
+    }
+    ended
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,7 +148,29 @@ impl Counts {
 
 #[cfg(test)]
 mod tests {
-    use super::Counts;
+    use std::os::unix::process::CommandExt as _;
+
+    use super::{Counts, end_all_of};
+
+    #[test]
+    fn what_names_a_directory_is_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(end_all_of(directory.path()), Vec::<String>::new());
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "sleep 100; true"])
+            .arg(directory.path().join("profile"))
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let mut ended = Vec::new();
+        // Between fork and exec it has the name of this program.
+        while ended.is_empty() && std::time::Instant::now() < deadline {
+            ended = end_all_of(directory.path());
+        }
+        assert_eq!(ended, [format!("sh ({})", child.id())]);
+        crate::lab::process::stop(&mut child);
+    }
 
     #[test]
     fn counts_what_node_reports() {

@@ -8,16 +8,33 @@ const ARGUMENTS = [
   "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ];
 
+/** How long a test, what comes before it and a single wait in it may take, in milliseconds. */
+export const LIMIT = { test: 120_000, hook: 150_000, wait: 40_000 };
+
 export async function browse() {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
   return chromium.launch({ executablePath, args: ARGUMENTS, timeout: 120_000 });
+}
+
+/** Waits for something, and fails when it takes too long. */
+export async function within(milliseconds, what, promise) {
+  let timer;
+  const late = new Promise((_, failed) => {
+    timer = setTimeout(() => failed(new Error(`${what}: not done after ${milliseconds} ms`)), milliseconds);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** Closes what a test left open, so that one that failed disturbs no other. */
+export async function tidy(browser) {
+  for (const context of browser?.contexts() ?? []) await within(10_000, "a page is closed", context.close());
 }
 
 /** A page whose errors and requests are noted in `page.faults`. */
 export async function open(browser, url, options = {}) {
   const { allowed = [], ...context } = options;
   const page = await (await browser.newContext({ ignoreHTTPSErrors: true, ...context })).newPage();
-  page.setDefaultTimeout(60_000);
+  page.setDefaultTimeout(LIMIT.wait);
   page.faults = [];
   const origin = new URL(url).origin;
   page.on("console", (message) => {

@@ -43,8 +43,10 @@ export class Fake {
 
   async start() {
     await new Promise((done) => this.#server.listen(0, "127.0.0.1", done));
+    // A test that failed does not keep the process.
+    this.#server.unref();
     this.url = `http://127.0.0.1:${this.#server.address().port}/`;
-    this.#sampling = setInterval(() => this.#sample(), 250);
+    this.#sampling = setInterval(() => this.#sample(), 250).unref();
     return this;
   }
 

@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
-import { after, before, test } from "node:test";
-import { browse, open } from "./browser.mjs";
+import { after, afterEach, before, test as node } from "node:test";
+import { LIMIT, browse, open, tidy, within } from "./browser.mjs";
 import { Fake, HOSTILE, HOSTILE_LOG, told } from "./fake.mjs";
 
 const shots = process.env.SCREENSHOTS;
@@ -13,11 +13,24 @@ const shoot = async (page, name) => {
   if (shots) await page.screenshot({ path: `${shots}/${name}.png`, fullPage: true });
 };
 let browser;
-before(async () => { browser = await browse(); });
-after(async () => { await browser.close(); });
+const fakes = new Set();
+const test = (name, body) => node(name, { timeout: LIMIT.test }, body);
+before(async () => { browser = await browse(); }, { timeout: LIMIT.hook });
+afterEach(async () => {
+  for (const fake of fakes) fake.stop();
+  fakes.clear();
+  await tidy(browser);
+}, { timeout: LIMIT.hook });
+after(async () => { await within(20_000, "the browser ends", browser?.close()); }, { timeout: LIMIT.hook });
+
+async function empty() {
+  const fake = await new Fake().start();
+  fakes.add(fake);
+  return fake;
+}
 
 async function furnished() {
-  const fake = await new Fake().start();
+  const fake = await empty();
   const web = fake.image("web:latest");
   fake.image("worker:1.4", { language: "rust", size_bytes: 4_100_000, ports: [] });
   const running = fake.instance("shop", { ports: [{ host_address: "127.0.0.1", host: 8080, guest: 80, protocol: "tcp" }], health: "healthy", labels: { tier: "front" }, env_names: ["DATABASE_URL"], restart: { name: "on-failure", max_retries: 3 }, volumes: [{ volume: "data", mount_point: "/srv/data", read_only: false }], image_id: web.id });
@@ -29,15 +42,13 @@ async function furnished() {
   return { fake, running };
 }
 
-async function finish(page, fake) {
+async function finish(page) {
   assert.deepEqual(page.faults, []);
   assert.equal(await page.evaluate(() => window.harmed), undefined);
-  await page.context().close();
-  fake.stop();
 }
 
 test("an empty daemon tells the first command", async () => {
-  const fake = await new Fake().start();
+  const fake = await empty();
   const page = await open(browser, fake.url);
   await page.getByText("kernctl build -t web . && kernctl run").waitFor();
   await page.getByRole("link", { name: "Images" }).click();
@@ -49,7 +60,7 @@ test("an empty daemon tells the first command", async () => {
   fake.event("image", { id: "x", name: "web" }, "build");
   await page.getByRole("link", { name: "Instances" }).click();
   await page.getByText("kernctl run -d -p 8080:8080 web:latest").waitFor();
-  await finish(page, fake);
+  await finish(page);
 });
 
 test("the list lives", async () => {
@@ -78,7 +89,7 @@ test("the list lives", async () => {
   page.faults = page.faults.filter((fault) => !fault.includes("ERR_"));
   await page.getByRole("link", { name: "Events" }).click();
   await page.getByText("instance after-the-cut").waitFor();
-  await finish(page, fake);
+  await finish(page);
 });
 
 test("instances are stopped, started, restarted, killed and deleted, after a question", async () => {
@@ -114,7 +125,7 @@ test("instances are stopped, started, restarted, killed and deleted, after a que
     assert.ok(fake.requests.includes(`POST /v1/instances/${running.id}/${verb}`), verb);
   }
   page.faults = page.faults.filter((fault) => !fault.includes("409") && !fault.includes("404"));
-  await finish(page, fake);
+  await finish(page);
 });
 
 test("logs arrive, go on after a restart, and charts are drawn", async () => {
@@ -143,7 +154,7 @@ test("logs arrive, go on after a restart, and charts are drawn", async () => {
   fake.log(running, "second life\n");
   await output.getByText("second life").waitFor();
   assert.equal((await output.innerText()).split("GET /item/7 ").length, 2, "nothing comes twice");
-  await finish(page, fake);
+  await finish(page);
 });
 
 test("an image is run with all that was asked for", async () => {
@@ -173,7 +184,7 @@ test("an image is run with all that was asked for", async () => {
   assert.deepEqual(made.volumes, [{ volume: "backups", mount_point: "/b", read_only: true }]);
   assert.deepEqual([made.memory_mib, made.restart], [96, { name: "always" }]);
   page.faults = page.faults.filter((fault) => !fault.includes("422"));
-  await finish(page, fake);
+  await finish(page);
 });
 
 test("volumes are made, detached and deleted", async () => {
@@ -195,7 +206,7 @@ test("volumes are made, detached and deleted", async () => {
   await page.locator("#confirm-yes").click();
   await page.waitForFunction(() => !document.querySelector("main").textContent.includes("data"));
   page.faults = page.faults.filter((fault) => !fault.includes("409"));
-  await finish(page, fake);
+  await finish(page);
 });
 
 test("hostile names and output are only text", async () => {
@@ -221,7 +232,7 @@ test("hostile names and output are only text", async () => {
   await page.setViewportSize({ width: 390, height: 800 });
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), "fits");
   page.faults = page.faults.filter((fault) => !fault.includes("500"));
-  await finish(page, fake);
+  await finish(page);
 });
 
 test("a token is asked for, kept in the tab and sent", async () => {
@@ -241,7 +252,7 @@ test("a token is asked for, kept in the tab and sent", async () => {
   assert.equal(await page.evaluate(() => localStorage.length + document.cookie.length), 0);
   assert.ok(fake.requests.every((request) => !request.includes("secret-token")), "not in an address");
   page.faults = page.faults.filter((fault) => !fault.includes("401"));
-  await finish(page, fake);
+  await finish(page);
 });
 
 test("who may only look sees no buttons", async () => {
@@ -250,7 +261,7 @@ test("who may only look sees no buttons", async () => {
   const page = await open(browser, fake.url);
   await page.getByRole("row", { name: /shop/ }).waitFor();
   assert.equal(await page.locator("main button").count(), 0);
-  await finish(page, fake);
+  await finish(page);
 });
 
 test("it fits a phone, in the dark, and works with the keyboard", async () => {
@@ -275,5 +286,5 @@ test("it fits a phone, in the dark, and works with the keyboard", async () => {
   assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to content");
   await page.keyboard.press("Enter");
   assert.equal(await page.evaluate(() => document.activeElement.id), "main");
-  await finish(page, fake);
+  await finish(page);
 });

@@ -10,12 +10,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { browse, open } from "./browser.mjs";
+import { LIMIT, browse, open, within } from "./browser.mjs";
 
 const { KERNCTL, CONTEXT, SCREENSHOTS } = process.env;
 const home = mkdtempSync(join(tmpdir(), "bhojpur-web-"));
 const environment = { ...process.env, BHOJPUR_HOME: home };
-const kernctl = (...words) => promisify(execFile)(KERNCTL, words, { env: environment, timeout: 400_000 });
+const kernctl = (...words) => promisify(execFile)(KERNCTL, words, { env: environment, timeout: 150_000 });
 if (SCREENSHOTS) mkdirSync(SCREENSHOTS, { recursive: true });
 let browser;
 let daemon;
@@ -42,10 +42,10 @@ before(async () => {
   });
   await kernctl("build", "-t", "web", CONTEXT);
   browser = await browse();
-});
+}, { timeout: 2 * LIMIT.hook });
 
 after(async () => {
-  await browser?.close();
+  await within(20_000, "the browser ends", browser?.close()).catch((error) => console.error(error));
   await kernctl("ps", "-a", "-q").then(
     async ({ stdout }) => { for (const id of stdout.split("\n").filter(Boolean)) await kernctl("rm", "-f", id); },
     () => {},
@@ -53,12 +53,12 @@ after(async () => {
   daemon?.kill("SIGTERM");
   await new Promise((done) => { daemon.on("exit", done); setTimeout(done, 20_000).unref(); });
   rmSync(home, { recursive: true, force: true });
-});
+}, { timeout: LIMIT.hook });
 
-test("a unikernel is run, watched, stopped, started and deleted from the page", async () => {
+test("a unikernel is run, watched, stopped, started and deleted from the page", { timeout: 2 * LIMIT.test }, async () => {
   const secret = (await kernctl("daemon", "token", "create", "page", "--role", "operate")).stdout.trim();
   const page = await open(browser, url, { allowed: ["401"] });
-  page.setDefaultTimeout(120_000);
+  page.setDefaultTimeout(60_000);
   const input = page.getByRole("textbox", { name: "Token" });
   await input.fill(secret);
   await page.getByRole("button", { name: "Sign in" }).click();
@@ -87,7 +87,7 @@ test("a unikernel is run, watched, stopped, started and deleted from the page", 
   }
   let answer;
   for (let turn = 0; turn < 60 && !answer?.ok; turn += 1) {
-    answer = await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined);
+    answer = await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(5000) }).catch(() => undefined);
     if (!answer?.ok) await new Promise((done) => setTimeout(done, 1000));
   }
   assert.ok(answer?.ok, "the unikernel answers");
