@@ -73,7 +73,7 @@ pub use instance::{
     RenameRequest, RestartPolicy, RunRequest, Snapshot, SnapshotRequest, Stats,
 };
 pub use system::{Compiler, Info, NewToken, Pong, Provider, Role, Token, TokenRequest};
-pub use volume::{AttachRequest, Volume, VolumeQuery};
+pub use volume::{AttachRequest, Volume, VolumeAttachment, VolumeQuery};
 
 /// The version in the path of every address.
 pub const VERSION: &str = "v1";

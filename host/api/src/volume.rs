@@ -17,18 +17,25 @@ pub struct Volume {
     pub provider: String,
     /// Its size.
     pub size_bytes: u64,
-    /// The instance to which it is attached.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
-    /// Where it is mounted there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mount_point: Option<String>,
-    /// Whether it is attached read-only.
-    pub read_only: bool,
+    /// The instances to which it is attached: one, or several that only read.
+    #[serde(default)]
+    pub attachments: Vec<VolumeAttachment>,
     /// Words to find it by.
     pub labels: BTreeMap<String, String>,
     /// When it was made.
     pub created: String,
+}
+
+/// Where a volume is attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct VolumeAttachment {
+    /// The instance's name.
+    pub instance: String,
+    /// Where it is mounted there.
+    pub mount_point: String,
+    /// Whether the guest may only read.
+    pub read_only: bool,
 }
 
 /// What a new volume wants beside its content.
@@ -44,6 +51,8 @@ pub struct VolumeQuery {
     pub size_bytes: Option<u64>,
     /// Labels, as a JSON object of strings.
     pub labels: String,
+    /// The content is a disk image with an ext4 file system, taken as it is.
+    pub raw: bool,
 }
 
 /// Attaches a volume to a stopped instance.

@@ -10,7 +10,7 @@ pub(crate) mod names;
 mod reconcile;
 mod tokens;
 mod transfer;
-mod volumes;
+pub(crate) mod volumes;
 
 use std::sync::Arc;
 

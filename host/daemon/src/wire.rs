@@ -10,8 +10,8 @@ use bhojpur_provider::{Network, Port, Protocol};
 use crate::engine::create::{Wanted, WantedMount};
 use crate::instance::Sample;
 use crate::model::{
-    Check, Event, Exposed, Health, Image, Instance, Phase, Probe, Restart, Role, Snapshot, Spec,
-    Subject, Token, Volume,
+    Attached, Check, Event, Exposed, Health, Image, Instance, Phase, Probe, Restart, Role,
+    Snapshot, Spec, Subject, Token, Volume,
 };
 use crate::{Error, Result, Secret};
 
@@ -295,19 +295,17 @@ pub(crate) fn snapshot(snapshot: Snapshot) -> api::Snapshot {
 }
 
 pub(crate) fn volume(volume: Volume) -> api::Volume {
-    let first = volume.attachments.into_iter().next();
-    let (instance, mount_point, read_only) = match first {
-        Some(first) => (Some(first.instance_name), Some(first.mount_point), first.read_only),
-        None => (None, None, false),
+    let attachment = |attached: Attached| api::VolumeAttachment {
+        instance: attached.instance_name,
+        mount_point: attached.mount_point,
+        read_only: attached.read_only,
     };
     api::Volume {
         id: volume.id.to_string(),
         name: volume.name,
         provider: volume.provider.to_string(),
         size_bytes: volume.size,
-        instance,
-        mount_point,
-        read_only,
+        attachments: volume.attachments.into_iter().map(attachment).collect(),
         labels: volume.labels,
         created: volume.created.rfc3339(),
     }

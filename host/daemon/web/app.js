@@ -377,19 +377,25 @@ function imagesPage() {
 
 function volumesPage() {
   const rows = state.volumes.map((volume) => {
-    const holder = volume.instance && state.instances.find((i) => i.id === volume.instance || i.name === volume.instance);
-    const attached = volume.instance
-      ? [make("a", { href: `#/instances/${encodeURIComponent(holder?.id ?? volume.instance)}` }, holder?.name ?? volume.instance),
-        make("span", { class: "sub" }, `${volume.mount_point ?? ""}${volume.read_only ? " (read-only)" : ""}`)]
-      : make("span", { class: "pill" }, "free");
+    const holders = volume.attachments;
+    const attached = holders.length === 0 ? make("span", { class: "pill" }, "free") : holders.flatMap((it) => {
+      const id = state.instances.find((i) => i.name === it.instance)?.id ?? it.instance;
+      return [make("a", { href: `#/instances/${encodeURIComponent(id)}` }, it.instance),
+        make("span", { class: "sub" }, `${it.mount_point}${it.read_only ? " (read-only)" : ""}`)];
+    });
     const remove = async () => {
       if (!(await confirm(`Delete ${volume.name}?`, "All files in it are lost.", "Delete"))) return;
       await act(volume.id, () => request("DELETE", at("volumes", volume.id)), `${volume.name} deleted`);
     };
-    const detach = async () => {
-      await act(volume.id, () => request("POST", at("volumes", volume.id, `/detach?instance=${encodeURIComponent(volume.instance)}`)), `${volume.name} detached`);
+    const detach = async (instance) => {
+      await act(volume.id, () => request("POST", at("volumes", volume.id, `/detach?instance=${encodeURIComponent(instance)}`)), `${volume.name} detached from ${instance}`);
     };
     const off = state.busy.has(volume.id);
+    const detachers = holders.map(({ instance }) => {
+      const what = holders.length > 1 ? `Detach from ${instance}` : "Detach";
+      const label = holders.length > 1 ? `Detach ${volume.name} from ${instance}` : `Detach ${volume.name}`;
+      return make("button", { type: "button", disabled: off, onclick: () => detach(instance), "aria-label": label }, what);
+    });
     return make("tr", { "data-key": volume.id },
       make("td", {}, make("span", { class: "name" }, volume.name), make("span", { class: "sub id" }, short(volume.id))),
       make("td", { class: "state tight" }, bytes(volume.size_bytes)),
@@ -397,8 +403,8 @@ function volumesPage() {
       make("td", { "data-label": "Provider" }, volume.provider),
       make("td", { class: "wide", "data-label": "Made" }, when(volume.created)),
       make("td", { class: "buttons" }, mayChange() && make("div", { class: "actions" },
-        volume.instance && make("button", { type: "button", disabled: off, onclick: detach, "aria-label": `Detach ${volume.name}` }, "Detach"),
-        make("button", { type: "button", class: "harm", disabled: off || Boolean(volume.instance), onclick: remove, "aria-label": `Delete ${volume.name}` }, "Delete"))));
+        ...detachers,
+        make("button", { type: "button", class: "harm", disabled: off || holders.length > 0, onclick: remove, "aria-label": `Delete ${volume.name}` }, "Delete"))));
   });
   const create = mayChange() && make("button", { type: "button", class: "primary", id: "new-volume", onclick: () => openDialog("volume") }, "New volume");
   return [heading("Volumes", create), rows.length

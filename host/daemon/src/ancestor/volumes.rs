@@ -9,6 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::images::Form;
 use super::types;
+use crate::engine::volumes::Content;
 use crate::http::{App, Pairs, Reference, created, ok};
 use crate::{Error, Result};
 
@@ -29,10 +30,7 @@ pub(super) async fn create(
 ) -> Result<Response> {
     let mut form = Form::read(&app, request).await?;
     let provider = form.text(&query, "provider").to_ascii_lowercase();
-    if form.flag(&query, "raw") {
-        return Err(Error::invalid("a raw file cannot become a volume")
-            .advise("send a tar of a directory instead"));
-    }
+    let raw = form.flag(&query, "raw");
     let kind = form.text(&query, "type");
     if !matches!(kind.as_str(), "" | "ext2" | "ext4") {
         let message = format!("volumes are ext4, and {kind:?} was asked for");
@@ -46,7 +44,14 @@ pub(super) async fn create(
         ),
     };
     let size = size.map(|megabytes| megabytes.saturating_mul(1 << 20));
-    let content = form.file.take();
+    let content = match (form.file.take(), raw) {
+        (None, true) => return Err(Error::invalid("no disk image was sent")),
+        (None, false) => Content::Nothing,
+        // A size was never looked at when there was an image.
+        (Some(image), true) => Content::Image(image),
+        (Some(tar), false) => Content::Tar(tar),
+    };
+    let size = size.filter(|_| !raw);
     let volume = app.engine.create_volume(name, &provider, size, BTreeMap::new(), content).await?;
     created(types::Volume::from(volume))
 }

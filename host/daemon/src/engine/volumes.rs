@@ -2,7 +2,9 @@
 //! Volumes: made, filled, attached, copied from, removed.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bhojpur_api::Code;
@@ -23,6 +25,25 @@ pub(crate) struct Packed {
     pub(crate) scratch: Scratch,
 }
 
+/// What a new volume begins with.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Nothing,
+    /// The files of a tar.
+    Tar(Upload),
+    /// A disk image with an ext4 file system, taken as it is.
+    Image(Upload),
+}
+
+impl Content {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Tar(upload) | Self::Image(upload) => upload.size,
+        }
+    }
+}
+
 impl Engine {
     pub(crate) async fn volumes(&self) -> Result<Vec<Volume>> {
         self.store.read(store::volumes::all).await
@@ -33,14 +54,14 @@ impl Engine {
         self.store.read(move |db| store::volumes::find(db, &reference)).await
     }
 
-    /// Makes a volume, empty or with what a tar has.
+    /// Makes a volume, empty or with what was sent.
     pub(crate) async fn create_volume(
         &self,
         name: String,
         provider: &str,
         size: Option<u64>,
         labels: BTreeMap<String, String>,
-        content: Option<Upload>,
+        content: Content,
     ) -> Result<Volume> {
         names::check("a volume", &name)?;
         let provider = self.providers.named(provider)?.clone();
@@ -48,7 +69,7 @@ impl Engine {
             let message = format!("{} has no volumes", provider.kind().title());
             return Err(Error::new(Code::Unsupported, message));
         }
-        if size.is_none() && content.is_none() {
+        if size.is_none() && matches!(content, Content::Nothing) {
             return Err(Error::invalid("an empty volume needs a size")
                 .advise("give it one, or something to put into it: --size 1G, --from DIR"));
         }
@@ -82,18 +103,18 @@ impl Engine {
         volume: &mut Volume,
         uuid: [u8; 16],
         size: Option<u64>,
-        content: Option<Upload>,
+        content: Content,
         provider: &dyn bhojpur_provider::Provider,
     ) -> Result<()> {
         if let Some(size) = size {
             // Sparse: what counts is that it can hold something at all.
-            self.check_room((content.as_ref().map_or(0, |upload| upload.size)).min(size))?;
+            self.check_room(content.size().min(size))?;
         }
         let scratch = self.home.scratch()?;
         let directory = scratch.path().join("volume");
         home::make(&directory)?;
         let (path, label) = (directory.join("disk.raw"), volume.name.clone());
-        let made = blocking(move || make_disk(&path, uuid, &label, size, content.as_ref())).await?;
+        let made = blocking(move || make_disk(&path, uuid, &label, size, content)).await?;
         home::settle(&directory, &self.home.volumes().join(volume.id.as_str()))?;
         let artifact = Artifact { path: self.home.volume(&volume.id), size: made };
         let staged = provider.stage_volume(&volume.id, &artifact, &Silent).await?;
@@ -261,28 +282,29 @@ impl Engine {
 
 /// Makes the disk and gives its size.
 fn make_disk(
-    path: &std::path::Path,
+    path: &Path,
     uuid: [u8; 16],
     label: &str,
     size: Option<u64>,
-    content: Option<&Upload>,
+    content: Content,
 ) -> Result<u64> {
-    let options = match (size, content) {
+    let options = match (size, &content) {
+        (_, Content::Image(image)) => return adopt_disk(image, path),
         (Some(size), _) => ext4::CreateOptions::new(size, uuid),
-        (None, Some(upload)) => {
+        (None, Content::Tar(upload)) => {
             let estimate = ext4::size_for_tar(archive::open(&upload.path)?).map_err(failed)?;
             estimate.options(uuid)
         }
-        (None, None) => return Err(Error::invalid("an empty volume needs a size")),
+        (None, Content::Nothing) => return Err(Error::invalid("an empty volume needs a size")),
     };
     // ext4(5): a label has 16 bytes at most.
     let label = label.get(..16).unwrap_or(label);
     let options = options.label(label);
     match content {
-        None => {
+        Content::Nothing | Content::Image(_) => {
             ext4::Volume::create(path, &options).and_then(ext4::Volume::close).map_err(failed)?;
         }
-        Some(upload) => {
+        Content::Tar(upload) => {
             let tar = archive::open(&upload.path)?;
             ext4::Volume::create_filled(path, &options, |disk| disk.write_tar("/", tar))
                 .map_err(failed)?;
@@ -291,6 +313,48 @@ fn make_disk(
     let found = std::fs::metadata(path)
         .map_err(|error| Error::io(format!("cannot read {}", path.display()), &error))?;
     Ok(found.len())
+}
+
+/// Makes a disk of an image that was sent, with holes where it has zeroes.
+fn adopt_disk(image: &Upload, path: &Path) -> Result<u64> {
+    ext4::check(&image.path).map_err(|error| {
+        // It is named as the user knows it.
+        let name = format!("{}", image.path.display());
+        let refused = Error::invalid(error.to_string().replace(&name, "the disk image"));
+        let advice = error.advice().map_or_else(
+            || "send the image of an ext4 file system, without a partition table".to_owned(),
+            str::to_owned,
+        );
+        refused.advise(advice)
+    })?;
+    let copied = || -> io::Result<u64> {
+        let mut from = File::open(&image.path)?;
+        let mut to = File::create(path)?;
+        let mut piece = vec![0; 64 << 10];
+        let mut size = 0;
+        loop {
+            let read = match from.read(&mut piece) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            if read == 0 {
+                break;
+            }
+            let content = &piece[..read];
+            if content.iter().any(|byte| *byte != 0) {
+                to.seek(io::SeekFrom::Start(size))?;
+                to.write_all(content)?;
+            }
+            size += read as u64;
+        }
+        to.set_len(size)?;
+        to.sync_all()?;
+        Ok(size)
+    };
+    let size =
+        copied().map_err(|error| Error::io(format!("cannot write {}", path.display()), &error))?;
+    home::remove(&image.path)?;
+    Ok(size)
 }
 
 fn failed(error: ext4::Error) -> Error {

@@ -12,6 +12,7 @@ use utoipa::openapi::HttpMethod;
 use super::{
     Answer, App, Body, Doc, Json, Pairs, Reference, Route, bytes_of_file, created, ok, upload,
 };
+use crate::engine::volumes::Content;
 use crate::{Error, Result, wire};
 
 const TAR: &str = "application/x-tar";
@@ -37,14 +38,19 @@ pub(super) fn routes() -> Vec<Route> {
         route(
             HttpMethod::Post,
             "/volumes",
-            "Makes a volume, empty or with the content of a tar.",
+            "Makes a volume: empty, with the content of a tar, or of a disk image.",
             &[
                 ("name", "string", "Its name."),
                 ("provider", "string", "The provider."),
                 ("size_bytes", "integer", "Its size; as large as the content needs when absent."),
                 ("labels", "string", "Labels, a JSON object of strings."),
+                (
+                    "raw",
+                    "boolean",
+                    "The body is a disk image with an ext4 file system, taken as it is.",
+                ),
             ],
-            Body::Bytes(TAR, "A tar of its content, plain or gzip, or nothing."),
+            Body::Bytes(TAR, "A tar of its content, plain or gzip; a disk image; or nothing."),
             Answer::Created("Volume"),
             post(make),
         ),
@@ -112,14 +118,28 @@ async fn list(State(app): State<App>, query: Pairs) -> Result<Response> {
 }
 
 async fn make(State(app): State<App>, query: Pairs, body: axum::body::Body) -> Result<Response> {
-    let query = query.only(&["name", "provider", "size_bytes", "labels"])?;
+    let query = query.only(&["name", "provider", "size_bytes", "labels", "raw"])?;
     let name = query.text("name").unwrap_or_default().to_owned();
     crate::engine::names::check("a volume", &name)?;
     let provider = query.text("provider").unwrap_or_default();
     app.engine.providers.named(provider)?;
     let labels = wire::map("labels", query.text("labels").unwrap_or_default())?;
     let size = query.number("size_bytes")?;
-    let content = upload(&app, body).await?;
+    let raw = query.flag("raw")?;
+    if raw && size.is_some() {
+        return Err(
+            Error::invalid("a disk image has a size of its own").advise("leave the size out")
+        );
+    }
+    let content = match (upload(&app, body).await?, raw) {
+        (None, true) => {
+            return Err(Error::new(Code::BadRequest, "the request has no body")
+                .advise("send the disk image"));
+        }
+        (None, false) => Content::Nothing,
+        (Some(image), true) => Content::Image(image),
+        (Some(tar), false) => Content::Tar(tar),
+    };
     let volume = app.engine.create_volume(name, provider, size, labels, content).await?;
     created(wire::volume(volume))
 }

@@ -22,6 +22,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("rest_images", images),
     ("rest_images_say_how_they_run", images_say_how_they_run),
     ("rest_volumes", volumes),
+    ("rest_disk_images_become_volumes", disk_images_become_volumes),
     ("rest_tokens", tokens),
     ("rest_ancestor", ancestor),
     ("rest_build", build),
@@ -221,11 +222,77 @@ fn volumes() {
         client.post("/v1/volumes/empty/detach", Value::Null).await;
         world.run("r1", &["forever"], shared.clone()).await;
         world.run("r2", &["forever"], shared).await;
+        let one = |name: &str| json!({ "instance": name, "mount_point": "/r", "read_only": true });
+        assert_eq!(
+            client.get("/v1/volumes").await[0]["attachments"],
+            json!([one("r1"), one("r2")])
+        );
         client.delete("/v1/instances/r1?force").await;
         client.delete("/v1/instances/r2?force&volumes").await;
         assert_eq!(client.get("/v1/volumes").await, json!([]));
         assert_eq!(std::fs::read_dir(world.home.join("volumes")).unwrap().count(), 0);
         world.no_violations();
+        world.end().await;
+    });
+}
+
+/// A disk image is taken as it is, when guests can mount it.
+fn disk_images_become_volumes() {
+    block_on(async {
+        let mut world = World::new().await;
+        let client = &world.client;
+        let made = client
+            .send("POST", "/v1/volumes?name=data", tar("hello.txt", b"hi"))
+            .await
+            .unwrap()
+            .json();
+        let disk = |volume: &Value| {
+            let id = volume["id"].as_str().unwrap().to_owned();
+            world.home.join("volumes").join(id).join("disk.raw")
+        };
+        let image = std::fs::read(disk(&made)).unwrap();
+        let raw = "/v1/volumes?name=copy&raw";
+        let mut partitioned = vec![0; 1 << 20];
+        partitioned[510..512].copy_from_slice(&[0x55, 0xaa]);
+        partitioned.extend_from_slice(&image);
+        for wrong in
+            [b"no file system".to_vec(), tar("a", b"b"), partitioned, image[..2048].to_vec()]
+        {
+            let refused = client.send("POST", raw, wrong).await.unwrap();
+            assert_eq!(refused.status, 422, "{}", refused.text());
+            let text = refused.text();
+            assert!(text.contains("disk image") && !text.contains("tmp/"), "{text}");
+        }
+        let sized = "/v1/volumes?name=copy&raw&size_bytes=16777216";
+        assert_eq!(client.send("POST", sized, image.clone()).await.unwrap().status, 422);
+        assert_eq!(client.send("POST", raw, Vec::new()).await.unwrap().status, 400);
+        assert_eq!(std::fs::read_dir(world.home.join("volumes")).unwrap().count(), 1);
+        let copy = client.send("POST", raw, image.clone()).await.unwrap();
+        assert_eq!(copy.status, 201, "{}", copy.text());
+        let copy = copy.json();
+        assert_eq!(copy["size_bytes"], image.len());
+        assert!(std::fs::read(disk(&copy)).unwrap() == image, "as it is");
+        let files =
+            client.send("GET", "/v1/volumes/copy/files?path=/hello.txt", Vec::new()).await.unwrap();
+        assert_eq!(files.status, 200, "{}", files.text());
+        // The ancestor's way.
+        let form = |part: &[u8]| {
+            let mut body =
+                b"--x\r\nContent-Disposition: form-data; name=\"tarfile\"; filename=\"d\"\r\n\r\n"
+                    .to_vec();
+            body.extend_from_slice(part);
+            body.extend_from_slice(b"\r\n--x--\r\n");
+            body
+        };
+        let old = "/volumes/old?provider=qemu&raw=true&size=0&type=ext2";
+        let request = hyper::Request::post(old)
+            .header("host", "localhost")
+            .header("content-type", "multipart/form-data; boundary=x")
+            .body(Full::new(Bytes::from(form(&image))))
+            .unwrap();
+        let answer = client.connect().await.unwrap().send_request(request).await.unwrap();
+        assert_eq!(answer.status(), 201, "{answer:?}");
+        assert_eq!(std::fs::read_dir(world.home.join("tmp")).unwrap().count(), 0);
         world.end().await;
     });
 }

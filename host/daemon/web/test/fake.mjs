@@ -89,7 +89,7 @@ export class Fake {
   volume(name, fields = {}) {
     const volume = {
       id: `${this.volumes.length + 3}a`.repeat(16), name, provider: "qemu", size_bytes: 256 << 20,
-      read_only: false, labels: {}, created: time(-7200), ...fields,
+      attachments: [], labels: {}, created: time(-7200), ...fields,
     };
     this.volumes.push(volume);
     return volume;
@@ -221,7 +221,7 @@ export class Fake {
     }
     if (kind === "volumes" && method === "POST" && verb === "detach") {
       const volume = this.#find("volumes", name);
-      delete volume.instance;
+      volume.attachments = volume.attachments.filter((it) => it.instance !== query.get("instance"));
       return volume;
     }
     if (kind === "volumes" && method === "DELETE") {

@@ -36,7 +36,7 @@ async function furnished() {
   const running = fake.instance("shop", { ports: [{ host_address: "127.0.0.1", host: 8080, guest: 80, protocol: "tcp" }], health: "healthy", labels: { tier: "front" }, env_names: ["DATABASE_URL"], restart: { name: "on-failure", max_retries: 3 }, volumes: [{ volume: "data", mount_point: "/srv/data", read_only: false }], image_id: web.id });
   fake.instance("mail-queue", { image: "worker:1.4" });
   fake.instance("nightly-report", { image: "worker:1.4", state: "stopped", exit_code: 1, ended: new Date().toISOString() });
-  fake.volume("data", { instance: running.id, mount_point: "/srv/data" });
+  fake.volume("data", { attachments: [{ instance: running.name, mount_point: "/srv/data", read_only: false }] });
   fake.volume("backups", { size_bytes: 5 * 2 ** 30 });
   fake.log(running, "listening on :80\nGET / 200 1.2 ms\n");
   return { fake, running };
@@ -201,6 +201,15 @@ test("volumes are made, detached and deleted", async () => {
   await page.getByLabel("Size (MiB)").fill("64");
   await page.getByRole("button", { name: "Create" }).click();
   await page.getByRole("row", { name: /cache/ }).getByText("64 MiB").waitFor();
+  // Two that only read share one.
+  fake.volume("assets", { attachments: ["shop", "mail-queue"].map((instance) => ({ instance, mount_point: "/a", read_only: true })) });
+  fake.event("volume", { id: "x", name: "assets" }, "attach");
+  const shared = page.getByRole("row", { name: /assets/ });
+  await shared.getByRole("link", { name: "mail-queue" }).waitFor();
+  assert.equal(await shared.getByText("/a (read-only)").count(), 2);
+  await shared.getByRole("button", { name: "Detach assets from shop" }).click();
+  await shared.getByRole("button", { name: "Detach assets", exact: true }).click();
+  await shared.getByText("free").waitFor();
   await page.getByRole("button", { name: "Detach data" }).click();
   await page.getByRole("button", { name: "Delete data" }).click();
   await page.locator("#confirm-yes").click();
@@ -213,7 +222,7 @@ test("hostile names and output are only text", async () => {
   const { fake } = await furnished();
   fake.image(HOSTILE);
   const bad = fake.instance(HOSTILE, { error: HOSTILE, image: HOSTILE, address: HOSTILE, labels: { [HOSTILE]: HOSTILE }, args: [HOSTILE], env_names: [HOSTILE] });
-  fake.volume(HOSTILE, { instance: bad.id, mount_point: HOSTILE });
+  fake.volume(HOSTILE, { attachments: [{ instance: bad.name, mount_point: HOSTILE, read_only: true }] });
   const page = await open(browser, fake.url);
   await page.getByRole("link", { name: HOSTILE }).waitFor();
   fake.event("instance", bad, "error", { exit_code: HOSTILE });

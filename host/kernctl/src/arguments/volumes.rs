@@ -51,7 +51,8 @@ pub(crate) enum VolumeCommand {
 #[command(after_help = "\
 Examples:
   kernctl volume create data --size 1G
-  kernctl volume create assets --from ./assets")]
+  kernctl volume create assets --from ./assets
+  kernctl volume create old --from disk.img --raw")]
 pub(crate) struct Create {
     /// Its name
     #[arg(value_name = "NAME")]
@@ -62,6 +63,9 @@ pub(crate) struct Create {
     /// A directory or a tar (- for standard input) whose files go into it
     #[arg(long, value_name = "DIR")]
     pub(crate) from: Option<PathBuf>,
+    /// What --from names is a disk image with an ext4 file system, taken as it is
+    #[arg(long, requires = "from", conflicts_with = "size")]
+    pub(crate) raw: bool,
     /// The hypervisor or cloud [default: the daemon's]
     #[arg(long, value_name = "PROVIDER")]
     pub(crate) provider: Option<String>,

@@ -50,8 +50,16 @@ async fn create(session: &Session, create: &VolumeCreate) -> Result<u8, Failure>
         } else {
             serde_json::json!(labels).to_string()
         },
+        raw: create.raw,
     };
     let content = match &create.from {
+        Some(path) if create.raw && path.is_dir() => {
+            return Err(Failure::usage(format!(
+                "{} is a directory, no disk image",
+                path.display()
+            ))
+            .advise("leave --raw out, and its files go into the volume"));
+        }
         Some(path) => Some(content(path).await?),
         None => None,
     };
@@ -94,17 +102,15 @@ pub(crate) async fn create_as_ancestor(
     session: &Session,
     old: CreateVolume,
 ) -> Result<u8, Failure> {
-    if old.raw {
-        return Err(Failure::unsupported("disk images cannot become volumes")
-            .advise("give the directory with the files: --data DIR, without --raw"));
-    }
     if let Some(kind) = old.r#type.as_deref().filter(|kind| *kind != "ext4") {
         note(&format!("--type {kind} has no meaning: volumes are ext4"));
     }
     let create = VolumeCreate {
         name: old.name,
-        size: old.size,
+        // The ancestor took an image as large as it is.
+        size: old.size.filter(|_| !old.raw),
         from: old.data,
+        raw: old.raw,
         provider: old.provider,
         label: Vec::new(),
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bhojpur_api::{
     Compiler, ExposedPort, Health, Image, Instance, InstanceState, Port, Protocol, Provider,
-    Snapshot, Stats, Token, Volume,
+    Snapshot, Stats, Token, Volume, VolumeAttachment,
 };
 use serde::Serialize;
 
@@ -230,18 +230,16 @@ impl Row for Volume {
         &["NAME", "VOLUME ID", "PROVIDER", "SIZE", "CREATED", "INSTANCE", "MOUNTED ON"];
 
     fn cells(&self, full: bool) -> Vec<Cell> {
-        let mut mounted = self.mount_point.clone().unwrap_or_default();
-        if self.read_only && !mounted.is_empty() {
-            mounted.push_str(" (read-only)");
-        }
+        let instances: Vec<&str> =
+            self.attachments.iter().map(|attached| attached.instance.as_str()).collect();
         vec![
             Cell::plain(&self.name),
             Cell::plain(shown(&self.id, full)),
             Cell::plain(&self.provider),
             Cell::plain(bytes(self.size_bytes)),
             Cell::plain(ago(&self.created)),
-            Cell::plain(self.instance.clone().unwrap_or_default()),
-            Cell::plain(mounted),
+            Cell::plain(instances.join(", ")),
+            Cell::plain(mounted(&self.attachments)),
         ]
     }
 
@@ -252,6 +250,21 @@ impl Row for Volume {
     fn extras(&self) -> Vec<(&'static str, String)> {
         vec![("Driver", self.provider.clone()), ("Size", bytes(self.size_bytes))]
     }
+}
+
+/// `/data`, `/data (read-only), /srv (read-only)`; once when it is the same everywhere.
+fn mounted(attachments: &[VolumeAttachment]) -> String {
+    let mut places: Vec<String> = attachments
+        .iter()
+        .map(|attached| match attached.read_only {
+            true => format!("{} (read-only)", attached.mount_point),
+            false => attached.mount_point.clone(),
+        })
+        .collect();
+    if places.windows(2).all(|pair| pair[0] == pair[1]) {
+        places.truncate(1);
+    }
+    places.join(", ")
 }
 
 impl Row for Provider {

@@ -63,6 +63,44 @@ const PAIRS: &[(&str, &str)] = &[
 ];
 
 #[test]
+fn a_raw_volume_is_the_image_as_it_is() {
+    let world = World::new();
+    world.file("disk.img", b"an image");
+    for line in [
+        "create-volume --name old --provider qemu --data disk.img --raw --size 10 --type ext2",
+        "volume create old --provider qemu --from disk.img --raw",
+    ] {
+        assert_eq!(world.ok(&line.split(' ').collect::<Vec<_>>()), "data\n");
+        let asked = world.fake.take().pop().unwrap();
+        assert_eq!(asked.body, b"an image", "{line}");
+        let (path, query) = asked.target.split_once('?').unwrap();
+        let mut query: Vec<&str> = query.split('&').collect();
+        query.sort_unstable();
+        assert_eq!((path, query), ("/v1/volumes", vec!["name=old", "provider=qemu", "raw=true"]));
+    }
+    world.file("dir/file", b"x");
+    assert!(
+        world.fails(&["volume", "create", "v", "--from", "dir", "--raw"], 2).contains("directory")
+    );
+    world.fails(&["volume", "create", "v", "--from", "disk.img", "--raw", "--size", "1G"], 2);
+}
+
+#[test]
+fn a_shared_volume_shows_all_that_have_it() {
+    let world = World::new();
+    let mut volume = crate::fake::volume();
+    let at = |name: &str, place: &str| serde_json::json!({"instance": name, "mount_point": place, "read_only": true});
+    volume["attachments"] =
+        serde_json::json!([at("one", "/a"), at("two", "/a"), at("three", "/b")]);
+    world
+        .fake
+        .answer("GET /v1/volumes", crate::fake::Answer::json(200, &serde_json::json!([volume])));
+    let listed = world.ok(&["volume", "ls"]);
+    let all = listed.contains("one, two, three");
+    assert!(all && listed.contains("/a (read-only), /a (read-only), /b (read-only)"), "{listed}");
+}
+
+#[test]
 fn the_ancestors_words_ask_for_the_same() {
     let world = World::new();
     world.file("dir/main.go", "package main\nfunc main() {}\n");

@@ -165,7 +165,7 @@ pub fn image() -> Value {
 
 pub fn volume() -> Value {
     json!({
-        "id": "cafe".repeat(8), "name": "data", "provider": "qemu", "size_bytes": 1_073_741_824_u64, "read_only": false,
+        "id": "cafe".repeat(8), "name": "data", "provider": "qemu", "size_bytes": 1_073_741_824_u64, "attachments": [],
         "labels": {}, "created": "2020-01-01T00:00:00Z",
     })
 }
