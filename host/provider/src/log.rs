@@ -54,11 +54,17 @@ impl LogReader {
         Ok(file.map(|file| Self { file, splitter, position: 0 }))
     }
 
+    /// Whether the file has lost what was read last: it was cut, and [`LogReader::read`] begins
+    /// anew.
+    pub fn is_cut(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.len() < self.position)
+    }
+
     /// Takes the next part of the file, and appends what the program printed in it. How many
     /// bytes of the file were taken; 0 at its end, where one may ask again later. A file that
     /// was cut is read from its beginning.
     pub fn read(&mut self, printed: &mut Vec<u8>) -> io::Result<usize> {
-        if self.file.metadata()?.len() < self.position {
+        if self.is_cut()? {
             self.position = self.file.seek(SeekFrom::Start(0))?;
             self.splitter = self.splitter.as_ref().map(|_| Splitter::default());
         }
@@ -98,7 +104,9 @@ mod tests {
         // A start that begins the file anew, in the middle of nothing.
         File::create(&path).unwrap().write_all(b"three\x1b").unwrap();
         printed.clear();
+        assert!(reader.is_cut().unwrap());
         assert!(reader.read(&mut printed).unwrap() > 0);
+        assert!(!reader.is_cut().unwrap());
         assert_eq!(printed, b"three");
         let mut plain = LogReader::open(&LogSource::File(path)).unwrap().unwrap();
         printed.clear();

@@ -2,11 +2,12 @@
 //! Output of instances, read from where their monitors write it.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bhojpur_abi::stream::Splitter;
 use bhojpur_provider::{self as provider, InstanceId, LogSource, Provider};
 
 use super::{Engine, blocking};
@@ -124,6 +125,10 @@ impl LogReader {
         }
         let Some(framed) = &mut self.framed else { return Ok(Vec::new()) };
         loop {
+            if framed.reader.is_cut()? {
+                framed.ahead.clear();
+                (framed.start, self.offset) = (0, 0);
+            }
             let carried = framed.ahead.len();
             let read = framed.reader.read(&mut framed.ahead)?;
             let skip = usize::try_from(self.offset.saturating_sub(framed.start))
@@ -131,6 +136,12 @@ impl LogReader {
                 .min(framed.ahead.len());
             framed.ahead.drain(..skip);
             framed.start += skip as u64;
+            // Less was printed than somebody has read: it was cut before this began to read.
+            if read == 0 && framed.start < self.offset {
+                self.offset = 0;
+                self.framed = None;
+                return self.read_framed();
+            }
             // What was put back alone is still not whole.
             if read == 0 || framed.ahead.len() > carried {
                 framed.start += framed.ahead.len() as u64;
@@ -248,14 +259,19 @@ impl Engine {
     /// `copytruncate`.
     pub(crate) async fn limit_log(&self, provider: &dyn Provider, id: &InstanceId) {
         let Some(max) = self.config.instance_log_max else { return };
-        // A log with records between the lines cannot be cut anywhere.
-        let LogSource::File(path) = provider.log(id) else { return };
+        let (path, framed) = match provider.log(id) {
+            LogSource::File(path) => (path, false),
+            LogSource::FramedFile(path) => (path, true),
+            LogSource::Remote => return,
+        };
         if !std::fs::metadata(&path).is_ok_and(|found| found.len() > max) {
             return;
         }
         let shown = path.display().to_string();
         let cut = blocking(move || {
-            copy_and_cut(&path)
+            // A program that never ends a record does not keep its log from being cut.
+            let whole = framed && std::fs::metadata(&path).is_ok_and(|log| log.len() < 2 * max);
+            copy_and_cut(&path, whole)
                 .map_err(|error| Error::io(format!("cannot cut {}", path.display()), &error))
         });
         if let Err(error) = cut.await {
@@ -264,16 +280,56 @@ impl Engine {
     }
 }
 
-fn copy_and_cut(path: &Path) -> io::Result<()> {
+/// Keeps what a log has under another name, and begins it anew. With `whole` it is left alone
+/// while its last record is being written: the rest of it would be taken for output.
+fn copy_and_cut(path: &Path, whole: bool) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".1");
     let kept = PathBuf::from(name);
     let partial = kept.with_extension("part");
-    let mut from = File::options().read(true).write(true).open(path)?;
-    let mut to = File::create(&partial)?;
-    io::copy(&mut from, &mut to)?;
-    std::fs::rename(&partial, &kept)?;
-    from.set_len(0)
+    let cut = || {
+        let mut from = File::options().read(true).write(true).open(path)?;
+        let mut to = File::create(&partial)?;
+        let mut splitter = Splitter::default();
+        copy(&mut from, &mut to, &mut splitter)?;
+        if whole && !is_between_records(&splitter) {
+            return std::fs::remove_file(&partial);
+        }
+        std::fs::rename(&partial, &kept)?;
+        // What came meanwhile.
+        copy(&mut from, &mut to, &mut splitter)?;
+        if whole && !is_between_records(&splitter) {
+            return Ok(());
+        }
+        from.set_len(0)
+    };
+    cut().inspect_err(|_| {
+        // The disk may be full because of it.
+        let _ = std::fs::remove_file(&partial);
+    })
+}
+
+/// Copies up to the present end.
+fn copy(from: &mut File, to: &mut File, splitter: &mut Splitter) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(read) => {
+                to.write_all(&piece[..read])?;
+                splitter.receive(&piece[..read], &mut |_| {}, &mut |_| {});
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether an end here would leave nothing behind.
+fn is_between_records(splitter: &Splitter) -> bool {
+    let between = std::cell::Cell::new(true);
+    splitter.clone().finish(&mut |_| between.set(false), &mut |_| between.set(false));
+    between.get()
 }
 
 #[cfg(test)]
@@ -310,11 +366,31 @@ mod tests {
         std::fs::write(&path, "hello").unwrap();
         let mut offset = 2;
         assert_eq!(read_at(&path, &mut offset).unwrap(), b"llo");
-        copy_and_cut(&path).unwrap();
+        copy_and_cut(&path, false).unwrap();
         assert_eq!(std::fs::read(directory.path().join("console.log.1")).unwrap(), b"hello");
         offset = 5;
         assert_eq!(read_at(&path, &mut offset).unwrap(), b"");
         std::fs::write(&path, "new").unwrap();
         assert_eq!(read_at(&path, &mut offset).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_log_is_not_cut_within_a_record() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("console.log");
+        let kept = directory.path().join("console.log.1");
+        for open in ["one\n\x1b_bhojpur;@exi", "one\n\x1b_bho", "one\n\x1b_bhojpur;@exit 0\x1b"] {
+            std::fs::write(&path, open).unwrap();
+            copy_and_cut(&path, true).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), open.as_bytes());
+            assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+        }
+        copy_and_cut(&path, false).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+        let closed = "one\n\x1b_bhojpur;@exit 0\x1b\\two\n";
+        std::fs::write(&path, closed).unwrap();
+        copy_and_cut(&path, true).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+        assert_eq!(std::fs::read(&kept).unwrap(), closed.as_bytes());
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! What is done wrongly is written to `violations` above the provider's directory. A file
 //! `faults/OPERATION` there with `fail N` makes the next N calls fail; `delay MS` makes each
-//! take its time.
+//! take its time. With a file `framed` there, records stand between what programs print.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -256,7 +256,11 @@ impl Provider for Fake {
     }
 
     fn log(&self, id: &InstanceId) -> LogSource {
-        LogSource::File(self.directory(id).join("console.log"))
+        let path = self.directory(id).join("console.log");
+        match self.root.with_file_name("faults").join("framed").exists() {
+            true => LogSource::FramedFile(path),
+            false => LogSource::File(path),
+        }
     }
 
     async fn console(&self, id: &InstanceId) -> Result<PathBuf> {

@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("life_stop", stop),
     ("life_failures_leave_nothing", failures),
     ("life_logs_and_events", logs_and_events),
+    ("life_large_logs_are_cut", large_logs_are_cut),
     ("life_health", health),
     ("life_restart_of_the_daemon", restart_of_the_daemon),
     ("life_retries_outlive_the_daemon", retries_outlive_the_daemon),
@@ -279,6 +280,59 @@ fn logs_and_events() {
         let mut rest = Events::open(client, &format!("/v1/events?since={last}")).await;
         assert_eq!(rest.next().await.unwrap()["action"], "delete");
         world.end().await;
+    });
+}
+
+/// Logs, with records between the lines and without, stay below their limit; who follows goes on.
+fn large_logs_are_cut() {
+    block_on(async {
+        for framed in [false, true] {
+            let mut world = World::with(|config| config.instance_log_max = Some(64 << 10)).await;
+            if framed {
+                world.fault("framed", "");
+            }
+            world.import(0, "web").await;
+            world.run("one", &["forever"], json!({})).await;
+            let id = world.client.get("/v1/instances/one").await["id"].as_str().unwrap().to_owned();
+            let log = world.home.join("instances/qemu").join(id).join("console.log");
+            let write = |text: &str| {
+                use std::io::Write as _;
+                let file = std::fs::OpenOptions::new().append(true).open(&log);
+                file.unwrap().write_all(text.as_bytes()).unwrap();
+            };
+            let mut logs = Events::open(&world.client, "/v1/instances/one/logs?follow=true").await;
+            let mut text = String::new();
+            let record = if framed { "\x1b_bhojpur;@log 3 x\x1b\\" } else { "" };
+            let lines = format!("{record}a line of a program\n").repeat(4000);
+            write(&lines);
+            let plain = "a line of a program\n".repeat(4000);
+            while !text.ends_with(&plain) {
+                text.push_str(logs.next().await.unwrap()["text"].as_str().unwrap());
+                assert!(text.len() <= plain.len() + 100, "{} bytes", text.len());
+            }
+            let seen = text.len();
+            let deadline = Instant::now() + Duration::from_secs(120);
+            while std::fs::metadata(&log).unwrap().len() > 0 {
+                assert!(Instant::now() < deadline, "it is not cut");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            let kept = std::fs::read_to_string(log.with_extension("log.1")).unwrap();
+            assert!(kept.ends_with(&lines));
+            // Who follows has seen that it is cut, and goes on from its beginning.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            write(&format!("after{record}wards\n"));
+            let next = logs.next().await.unwrap();
+            assert_eq!((&next["offset"], &next["text"]), (&json!(0), &json!("afterwards\n")));
+            for (query, wanted) in
+                [(format!("offset={seen}"), "afterwards\n"), ("tail=1".to_owned(), "afterwards\n")]
+            {
+                let path = format!("/v1/instances/one/logs?{query}");
+                let found = world.client.ask("GET", &path, Value::Null).await;
+                assert_eq!(found.text(), wanted, "{query}, framed: {framed}");
+            }
+            world.client.delete("/v1/instances/one?force").await;
+            world.end().await;
+        }
     });
 }
 
