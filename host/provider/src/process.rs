@@ -82,6 +82,7 @@ impl Monitor {
             Error::io(format!("cannot start {program}"), error).with_kind(ErrorKind::NotReady)
         })?;
         let pid = child.id();
+        expose(pid);
         // What cannot be written is found by looking at all processes.
         let _ = fs::write(self.pid_path(), pid.to_string());
         // Somebody has to take its status, or it stays as a zombie while we live.
@@ -214,6 +215,16 @@ impl Monitor {
     }
 }
 
+/// A daemon whose service keeps it from the OOM killer, proc_pid_oom_score_adj(5), does not hand
+/// that on: when memory is short, it is a machine that has it.
+fn expose(pid: u32) {
+    let own = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    if own.trim().starts_with('-') {
+        // Raising it is always allowed, and what has ended meanwhile does not matter.
+        let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), "0");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,6 +259,24 @@ mod tests {
         // The child that sleeps holds the lock a moment longer than the shell.
         monitor.kill().await.unwrap();
         assert!(!monitor.is_running().unwrap() && monitor.pid().is_none());
+    }
+
+    #[tokio::test]
+    async fn protection_from_the_oom_killer_is_not_handed_on() {
+        let own = "/proc/self/oom_score_adj";
+        let before = fs::read_to_string(own).unwrap();
+        if fs::write(own, "-100").is_err() {
+            eprintln!("SKIPPED: oom_score_adj cannot be lowered without root");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let monitor = Monitor::of(directory.path());
+        let script = "while :; do sleep 0.1; done";
+        let pid = monitor.spawn(&mut sleeper(directory.path(), script)).unwrap();
+        let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+        fs::write(own, before.trim()).unwrap();
+        monitor.kill().await.unwrap();
+        assert_eq!(score.trim(), "0");
     }
 
     #[tokio::test]

@@ -23,6 +23,8 @@ use bhojpur_provider::{
 };
 use rustix::process::Signal;
 
+use crate::process::MYSELF;
+
 /// The first argument of a monitor.
 pub(crate) const MONITOR: &str = "--fake-monitor";
 
@@ -168,7 +170,7 @@ impl Provider for Fake {
         let _ = fs::remove_file(directory.join("exit"));
         let _ = fs::remove_file(directory.join("paused"));
         fs::write(directory.join("started"), "").map_err(failed("cannot start"))?;
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = Command::new(MYSELF);
         command
             .arg(MONITOR)
             .arg(&directory)

@@ -13,6 +13,8 @@ use bhojpur_provider::Provider;
 use crate::client::Client;
 use crate::fake::Fake;
 
+/// This program, even when a build has replaced it meanwhile.
+pub(crate) const MYSELF: &str = "/proc/self/exe";
 /// The first argument of the daemon.
 pub(crate) const DAEMON: &str = "--daemon";
 /// It is ready when this is there.
@@ -73,7 +75,7 @@ impl Daemon {
         let marker = home.with_file_name(READY);
         let _ = std::fs::remove_file(&marker);
         let log = File::options().create(true).append(true).open(log).unwrap();
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let mut child = Command::new(MYSELF)
             .arg(DAEMON)
             .arg(home)
             .stdin(Stdio::null())
@@ -103,5 +105,13 @@ impl Daemon {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // A test that failed leaves no daemon behind. Of one that has ended this does nothing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

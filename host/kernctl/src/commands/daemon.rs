@@ -161,7 +161,7 @@ async fn token(session: &Session, command: TokenCommand) -> Result<u8, Failure> 
 fn install(session: &Session, to: Option<&Path>) -> Result<u8, Failure> {
     let program: PathBuf = std::env::current_exe()
         .map_err(|error| Failure::io("cannot find the kernctl that runs", &error))?;
-    let unit = UNIT.replace("/usr/bin/kernctl", &program.display().to_string());
+    let unit = unit(&program)?;
     let Some(path) = to else {
         session.printer.raw(unit.as_bytes())?;
         return Ok(0);
@@ -171,6 +171,24 @@ fn install(session: &Session, to: Option<&Path>) -> Result<u8, Failure> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     note(&format!("now: systemctl daemon-reload && systemctl enable --now {name}"));
     Ok(0)
+}
+
+/// The unit that starts `program`, written as systemd.service(5) reads it: quoted, with its
+/// specifiers doubled. Names with quotes or backslashes it does not start at all.
+fn unit(program: &Path) -> Result<String, Failure> {
+    let name = program
+        .to_str()
+        .filter(|name| !name.contains(|c: char| c.is_control() || matches!(c, '"' | '\'' | '\\')));
+    let name = name.ok_or_else(|| {
+        Failure::usage(format!("systemd does not start {program:?}"))
+            .advise("move kernctl to another directory, for example /usr/local/bin")
+    })?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+');
+    let word = match name.chars().all(plain) {
+        true => name.to_owned(),
+        false => format!("\"{}\"", name.replace('%', "%%")),
+    };
+    Ok(UNIT.replace("ExecStart=/usr/bin/kernctl ", &format!("ExecStart={word} ")))
 }
 
 /// Whole or not at all, and readable by everybody as units are.
@@ -201,4 +219,57 @@ async fn stop(session: &Session) -> Result<u8, Failure> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Err(Failure::new("the daemon was told to end and still answers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Whether systemd takes a unit without a word, as `systemd-analyze verify` says.
+    fn verify(program: &Path) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kernctl.service");
+        write_unit(&path, unit(program).unwrap().as_bytes()).unwrap();
+        let verified = Command::new("systemd-analyze").arg("verify").arg(&path).output();
+        let Ok(verified) = verified else {
+            eprintln!(
+                "SKIPPED: systemd-analyze (package systemd) is not installed; nobody has verified the unit"
+            );
+            return;
+        };
+        let said = String::from_utf8_lossy(&verified.stderr).into_owned();
+        assert!(verified.status.success() && said.is_empty(), "{}: {said}", program.display());
+    }
+
+    #[test]
+    fn systemd_takes_the_unit_wherever_kernctl_is() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["bin", "my tools", "100%h", "e$HOME", "a; -x", "ä"] {
+            let place = directory.path().join(name);
+            fs::create_dir(&place).unwrap();
+            let program = place.join("kernctl");
+            fs::write(&program, "#!/bin/sh\n").unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+            verify(&program);
+        }
+        for odd in ["/a\nb/kernctl", "/it's/kernctl", "/a\"b/kernctl", "/a\\b/kernctl"] {
+            assert!(unit(Path::new(odd)).is_err(), "{odd}");
+        }
+        assert_eq!(unit(Path::new("/usr/bin/kernctl")).unwrap(), UNIT);
+    }
+
+    /// What would keep the daemon from its work: KVM, taps, its directory, machines that outlive it.
+    #[test]
+    fn the_unit_leaves_the_daemon_what_it_needs() {
+        let has = |line: &str| UNIT.lines().any(|known| known == line);
+        assert!(has("KillMode=process") && has("Type=notify") && has("StateDirectory=kernctl"));
+        for key in
+            ["PrivateDevices", "ProtectClock", "DevicePolicy", "PrivateNetwork", "PrivateUsers"]
+        {
+            assert!(!UNIT.contains(&format!("\n{key}=")), "{key} takes /dev/kvm or the taps away");
+        }
+    }
 }

@@ -78,17 +78,19 @@ impl Fake {
     }
 }
 
-/// The image of the suite, once for all tests of this process.
+/// The image of the suite, once for all tests of this process. It lies with what cargo builds:
+/// nothing would remove it from a temporary directory when the process ends.
 fn image() -> &'static Path {
-    static IMAGE: std::sync::OnceLock<(tempfile::TempDir, std::path::PathBuf)> =
-        std::sync::OnceLock::new();
-    let (_, path) = IMAGE.get_or_init(|| {
-        let scratch = tempfile::tempdir().unwrap();
+    static IMAGE: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let scratch = tempfile::tempdir_in(place).unwrap();
         let kernel = bhojpur_kernel_embedded::KERNEL;
         let image = bhojpur_conformance::image::build(kernel, scratch.path()).unwrap();
-        (scratch, image.path)
-    });
-    path
+        let path = place.join("strict.elf");
+        std::fs::rename(image.path, &path).unwrap();
+        path
+    })
 }
 
 fn boot_source(args: &str) -> String {
