@@ -26,7 +26,14 @@ impl Error {
 
     /// There is no such thing.
     pub(crate) fn not_found(what: &str, reference: &str) -> Self {
-        Self::new(Code::NotFound, format!("there is no {what} {reference:?}"))
+        let missing = Self::new(Code::NotFound, format!("there is no {what} {reference:?}"));
+        match what {
+            "instance" => missing.advise("`kernctl ps -a` lists all instances"),
+            "image" => missing.advise("`kernctl images` lists all images"),
+            "volume" => missing.advise("`kernctl volume ls` lists all volumes"),
+            "token" => missing.advise("`kernctl daemon token ls` lists all tokens"),
+            _ => missing,
+        }
     }
 
     /// Its state, or somebody else's, does not allow it.

@@ -173,8 +173,7 @@ impl Registry {
             .filter(|handle| !reference.is_empty() && handle.id.as_str().starts_with(reference));
         match (matching.next(), matching.next()) {
             (Some(handle), None) => Ok(handle.clone()),
-            (None, _) => Err(Error::not_found("instance", reference)
-                .advise("`kernctl ps -a` lists all instances")),
+            (None, _) => Err(Error::not_found("instance", reference)),
             (Some(_), Some(_)) => Err(crate::store::ambiguous("instance", reference)),
         }
     }

@@ -15,8 +15,12 @@ pub(crate) fn environment(
     let outside = |name: &str| std::env::var(name).ok();
     let mut all = BTreeMap::new();
     for path in files {
-        let text = fs::read(path)
-            .map_err(|error| Failure::io(format!("cannot read {}", path.display()), &error))?;
+        let text = fs::read(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                Failure::not_found(format!("there is no file {}", path.display()))
+            }
+            _ => Failure::io(format!("cannot read {}", path.display()), &error),
+        })?;
         parse(path, &text, &outside, &mut all)?;
     }
     for variable in variables {

@@ -64,6 +64,20 @@ fn execute(kernctl: Kernctl) -> Result<u8, Failure> {
     result
 }
 
+/// `kernctl volume create` of a command line that is about that.
+fn command_of(words: &[OsString]) -> String {
+    let (mut path, mut known) = ("kernctl".to_owned(), arguments::description());
+    for word in words.iter().skip(1).filter_map(|word| word.to_str()) {
+        let Some(inner) = known.find_subcommand(word) else { continue };
+        path = format!("{path} {word}");
+        known = inner.clone();
+        if known.get_subcommands().next().is_none() {
+            break;
+        }
+    }
+    path
+}
+
 /// Tells what is wrong with the command line: one message, one line of help.
 fn misused(error: &clap::Error, words: &[OsString]) -> ExitCode {
     if matches!(
@@ -81,15 +95,7 @@ fn misused(error: &clap::Error, words: &[OsString]) -> ExitCode {
     let first = parts.next().unwrap_or_default();
     let message: Vec<&str> = first.trim_start_matches("error: ").lines().map(str::trim).collect();
     // A verb in front names the help that fits.
-    let verb = words.iter().skip(1).filter_map(|word| word.to_str()).find(|word| {
-        arguments::description().get_subcommands().any(|known| {
-            known.get_name() == *word || known.get_all_aliases().any(|alias| alias == *word)
-        })
-    });
-    let help = match verb {
-        Some(verb) => format!("see `kernctl {verb} --help`"),
-        None => "see `kernctl --help`".to_owned(),
-    };
+    let help = format!("see `{} --help`", command_of(words));
     let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map(str::to_owned);
     let advice = tip.map_or(help.clone(), |tip| format!("{tip}; {help}"));
     let json = words

@@ -241,6 +241,8 @@ impl Engine {
         self.check_idle(&volume)?;
         let disk = self.home.volume(&volume.id);
         blocking(move || {
+            // Looked through first: what is refused leaves nothing of it in the volume.
+            ext4::size_for_tar(archive::open(&upload.path)?).map_err(failed)?;
             let mut disk = ext4::Volume::open(&disk, ext4::Access::Write).map_err(failed)?;
             disk.write_tar(&path, archive::open(&upload.path)?).map_err(failed)?;
             disk.close().map_err(failed)

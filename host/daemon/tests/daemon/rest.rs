@@ -200,6 +200,22 @@ fn volumes() {
         assert_eq!(text, "hi");
         let put = client.send("PUT", "/v1/volumes/empty/files", tar("x", b"y")).await.unwrap();
         assert_eq!(put.status, 204, "{}", put.text());
+        // What climbs out is refused before any of it is written.
+        let mut climbs = tar("before", b"x");
+        climbs.truncate(1024);
+        let mut header = tar("xx/evil", b"x");
+        header[..3].copy_from_slice(b"../");
+        let sum: u32 = header[..512]
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
+            .sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        climbs.extend_from_slice(&header);
+        let refused = client.send("PUT", "/v1/volumes/empty/files", climbs).await.unwrap();
+        assert_eq!(refused.status, 422, "{}", refused.text());
+        let gone = client.ask("GET", "/v1/volumes/empty/files?path=/before", Value::Null).await;
+        assert_eq!(gone.status, 404, "{}", gone.text());
         let volumes = json!({ "volumes": [{ "volume": "data", "mount_point": "/data" }] });
         world.run("one", &["forever"], volumes.clone()).await;
         client.refused("GET", "/v1/volumes/data/files", Value::Null, 409, "conflict").await;

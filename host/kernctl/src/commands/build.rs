@@ -36,7 +36,8 @@ pub(crate) async fn execute(session: &Session, build: &Build) -> Result<u8, Fail
     let mut events = client.build(&query, upload).await?;
     bar.finish();
     if shown && !std::io::stderr().is_terminal() {
-        note(&format!("sent {} files, {}", packed.entries, bytes(packed.size)));
+        let files = if packed.entries == 1 { "file" } else { "files" };
+        note(&format!("sent {} {files}, {}", packed.entries, bytes(packed.size)));
     }
     let image = watch(&mut events, shown).await?;
     session.printer.one(&image, || match build.quiet {

@@ -3,10 +3,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bhojpur_api::{Instance, LogChunk};
 use bhojpur_client::{Client, EventStream, LogOptions, Upload, decode};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::note;
@@ -26,6 +28,9 @@ pub(crate) struct Watch {
     pub(crate) options: LogOptions,
     /// Whether standard input is typed on the console.
     pub(crate) input: bool,
+    /// Whether the end of an empty input is typed as well. Who attaches from a script may have no
+    /// input at all, and does not mean to end that of the program.
+    pub(crate) ends: bool,
     /// Whether Ctrl-C is for the program.
     pub(crate) proxy: bool,
     /// Output before this byte is not shown.
@@ -60,6 +65,52 @@ impl Output {
     }
 }
 
+/// What is typed on a console: an input, and its end as the character that a terminal has for it.
+struct Typed<R> {
+    input: R,
+    /// In the middle of a line, one end only hands the beginning of the line on (termios(3)).
+    in_line: bool,
+    /// Whether there is an end to tell.
+    ends: bool,
+    /// What is left of it.
+    end: Option<&'static [u8]>,
+}
+
+impl<R> Typed<R> {
+    fn new(input: R, ends: bool) -> Self {
+        Self { input, in_line: false, ends, end: None }
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Typed<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if self.end.is_none() {
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut self.input).poll_read(context, buffer))?;
+            match buffer.filled().get(before..).and_then(<[u8]>::last) {
+                Some(last) => {
+                    self.in_line = *last != b'\n';
+                    self.ends = true;
+                    return Poll::Ready(Ok(()));
+                }
+                None => {
+                    let end: &[u8] = if self.in_line { b"\x04\x04" } else { b"\x04" };
+                    self.end = Some(if self.ends { end } else { b"" });
+                }
+            }
+        }
+        let left = self.end.unwrap_or_default();
+        let (now, later) = left.split_at(left.len().min(buffer.remaining()));
+        buffer.put_slice(now);
+        self.end = Some(later);
+        Poll::Ready(Ok(()))
+    }
+}
+
 /// Shows the output until the instance ends, and gives it as it is then; `None` when the user
 /// left it alone.
 pub(crate) async fn watch(
@@ -79,7 +130,8 @@ pub(crate) async fn watch(
         let (client, id) = (client.clone(), id.to_owned());
         tokio::spawn(async move {
             // The end of the instance ends this as well, and tells more.
-            if let Err(error) = client.input(&id, Upload::reader(tokio::io::stdin())).await
+            if let Err(error) =
+                client.input(&id, Upload::reader(Typed::new(tokio::io::stdin(), how.ends))).await
                 && !matches!(error, bhojpur_client::Error::Broken { .. })
             {
                 note(&format!("standard input does not reach the console: {error}"));

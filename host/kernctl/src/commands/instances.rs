@@ -132,7 +132,7 @@ pub(crate) async fn attach(
         return Err(Failure::conflict(format!("the instance {:?} does not run", instance.name))
             .advise(format!("start it: kernctl start -a {}", instance.name)));
     }
-    let how = Watch { options: LogOptions { tail: Some(0) }, input, proxy, from: 0 };
+    let how = Watch { options: LogOptions { tail: Some(0) }, input, ends: false, proxy, from: 0 };
     watch(session, &client, &instance.id, how, &mut signals).await
 }
 
@@ -178,7 +178,7 @@ pub(crate) async fn start(session: &Session, start: &Start) -> Result<u8, Failur
         }
         client.start(&before.id).await?;
         let options = LogOptions::default();
-        let how = Watch { options, input: start.interactive, proxy: true, from };
+        let how = Watch { options, input: start.interactive, ends: true, proxy: true, from };
         return watch(session, &client, &before.id, how, &mut signals).await;
     }
     each(session, &names, |name| {

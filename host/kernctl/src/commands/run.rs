@@ -39,8 +39,13 @@ pub(crate) async fn run(session: &Session, run: &Run) -> Result<u8, Failure> {
     let client = session.connect().await.map_err(not_started)?;
     // A program that ends at once is removed by us, when its output and status are known.
     let instance = client.run(&request).await.map_err(|error| not_started(error.into()))?;
-    let how =
-        Watch { options: LogOptions::default(), input: run.interactive, proxy: true, from: 0 };
+    let how = Watch {
+        options: LogOptions::default(),
+        input: run.interactive,
+        ends: true,
+        proxy: true,
+        from: 0,
+    };
     let result = follow(&client, &session.printer, &instance.id, how, &mut signals).await;
     if run.rm
         && let Err(error) = client.delete_instance(&instance.id, true, false).await
@@ -75,6 +80,11 @@ fn request(options: &crate::arguments::Options) -> Result<RunRequest, Failure> {
         Some(name) => name.clone(),
         None => words.next().ok_or_else(|| Failure::usage("an image is wanted"))?,
     };
+    // What the command line does not know stands where the image should.
+    if image.starts_with('-') {
+        return Err(Failure::usage(format!("unexpected argument '{image}' found"))
+            .advise("see `kernctl run --help`; what is for the program stands behind the image"));
+    }
     let mut args: Vec<String> = words.collect();
     // `IMAGE -- ARGS` is what `kernel run` takes.
     if args.first().is_some_and(|word| word == "--") {

@@ -122,7 +122,7 @@ fn files_of_settings_have_lines_and_nearest_keys() {
     world.file("bad.env", "A=1\nB C=2\n");
     let error = world.fails(&["run", "--env-file", "bad.env", "web"], 2);
     assert!(error.contains("bad.env:2"), "{error}");
-    world.fails(&["run", "--env-file", "none.env", "web"], 1);
+    world.fails(&["run", "--env-file", "none.env", "web"], 3);
 }
 
 #[test]

@@ -98,6 +98,19 @@ fn what_is_asked_for_reaches_the_daemon() {
 }
 
 #[test]
+fn what_is_wrong_with_a_command_line_is_told_before_anything_is_done() {
+    let world = World::new();
+    let error = world.fails(&["run", "--bogus", "web"], 2);
+    assert!(error.contains("unexpected argument '--bogus'"), "{error}");
+    assert!(world.fails(&["create", "-x", "web"], 2).contains("'-x'"));
+    let error = world.fails(&["volume", "create", "v", "--size", "much"], 2);
+    assert!(error.contains("see `kernctl volume create --help`"), "{error}");
+    assert!(world.fails(&["volume", "nothing"], 2).contains("see `kernctl volume --help`"));
+    assert!(world.fails(&["run", "--env-file", "nowhere", "web"], 3).contains("nowhere"));
+    assert!(world.fake.take().is_empty(), "the daemon hears nothing of it");
+}
+
+#[test]
 fn how_a_program_ended_is_told_when_it_has_no_status() {
     let world = World::new();
     let mut lost = ended(0);
@@ -155,7 +168,12 @@ fn keys_reach_the_console() {
     assert_eq!((done.status, done.out.as_str()), (3, "hello\n"));
     let asked = world.fake.take();
     let input = asked.iter().find(|asked| asked.target.ends_with("/input")).unwrap();
-    assert_eq!(input.body, b"typed\n");
+    // Its end is what a terminal sends for it.
+    assert_eq!(input.body, b"typed\n\x04");
+    world.feed(&["run", "-i", "web"], b"no line");
+    let asked = world.fake.take();
+    let input = asked.iter().find(|asked| asked.target.ends_with("/input")).unwrap();
+    assert_eq!(input.body, b"no line\x04\x04");
 }
 
 #[test]

@@ -17,21 +17,22 @@ fn missing(reason: impl Into<String>, advice: impl Into<String>) -> Readiness {
     Readiness::Missing { reason: reason.into(), advice: advice.into() }
 }
 
+/// What to do when there is no Firecracker.
+pub(crate) const INSTALL: &str = "download a release of firecracker-microvm/firecracker from GitHub \
+     and put release-*/firecracker-* into the path as firecracker, or set FIRECRACKER";
+
+/// Says that there is no Firecracker, where one was asked for.
+pub(crate) fn absent(config: &Config) -> String {
+    let asked = config.binary.clone().or_else(|| std::env::var_os("FIRECRACKER").map(Into::into));
+    match asked {
+        Some(path) => format!("there is no Firecracker at {}", path.display()),
+        None => "firecracker is not installed".to_owned(),
+    }
+}
+
 /// Looks at everything that a start needs, and names the first that is missing.
 pub(crate) async fn look(config: &Config) -> Readiness {
-    let Some(binary) = config.find() else {
-        let asked =
-            config.binary.clone().or_else(|| std::env::var_os("FIRECRACKER").map(Into::into));
-        let reason = match asked {
-            Some(path) => format!("there is no Firecracker at {}", path.display()),
-            None => "firecracker is not installed".to_owned(),
-        };
-        return missing(
-            reason,
-            "download a release of firecracker-microvm/firecracker from GitHub and put \
-             release-*/firecracker-* into the path as firecracker, or set FIRECRACKER",
-        );
-    };
+    let Some(binary) = config.find() else { return missing(absent(config), INSTALL) };
     if let Some(jailer) = &config.jailer
         && rustix::fs::access(&jailer.binary, Access::EXEC_OK).is_err()
     {

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::files::{Directory, Start};
 use crate::jail::Launch;
 use crate::network::{self, Connection, INTERFACE};
-use crate::{machine, outcome, proxy};
+use crate::{machine, outcome, proxy, readiness};
 
 /// How long Firecracker may take until it listens: a loaded machine starts it slowly, and the
 /// jailer copies it first.
@@ -68,8 +68,8 @@ impl Starter<'_> {
 
     async fn bring_up(&self, from: From<'_>, start: Start) -> Result<()> {
         let binary = self.config.find().ok_or_else(|| {
-            Error::new(ErrorKind::NotReady, "firecracker is not installed")
-                .advise("see: kernctl providers")
+            Error::new(ErrorKind::NotReady, readiness::absent(self.config))
+                .advise(readiness::INSTALL)
         })?;
         let launch = Launch::new(self.directory, &binary, self.config.jailer.as_ref());
         let files = launch.prepare(self.plan)?;
