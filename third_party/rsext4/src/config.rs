@@ -51,7 +51,9 @@ pub const INODE_CACHE_MAX: usize = 128;
 /// Kept small for read-modify-write hot blocks and truncate-generation
 /// bookkeeping only; bulk read capacity is provided by the block-layer
 /// cache below this crate.
-pub const DATABLOCK_CACHE_MAX: usize = 32;
+///
+/// Bhojpur: more than 32, so that directories of some thousand names stay verified.
+pub const DATABLOCK_CACHE_MAX: usize = 256;
 /// Maximum number of bitmap cache entries.
 pub const BITMAP_CACHE_MAX: usize = 128;
 

@@ -106,8 +106,8 @@ pub struct Volume {
 
 /// Blocks that stay for the metadata of what is written late.
 const SLACK_BLOCKS: u64 = 32;
-/// Changes that wait for a commit at most.
-const CHANGES: u32 = 256;
+/// Changes that wait for a commit at most: what they are waits in memory.
+const CHANGES: u32 = 2048;
 
 impl Volume {
     /// Mounts the file system on `device`. A journal is replayed. With damage
@@ -212,7 +212,6 @@ impl Volume {
             core.pending = true;
             core.changes += 1;
             let value = work(core)?;
-            // Each change of the core looks at all that wait for the commit.
             if core.changes >= CHANGES {
                 core.commit()?;
             }

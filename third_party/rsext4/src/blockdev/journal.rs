@@ -34,8 +34,6 @@ struct ActiveJournalHandle {
     revoke_credits_remaining: usize,
     transaction_credits_at_start: usize,
     touched_metadata_blocks: Vec<AbsoluteBN>,
-    queue_snapshot: Vec<Jbd2Update>,
-    revoke_snapshot: Vec<AbsoluteBN>,
 }
 
 struct ActiveDirectHandle {
@@ -216,20 +214,7 @@ impl<B: BlockIo> Jbd2Dev<B> {
             let system = self.system.as_mut().ok_or_else(|| {
                 Ext4Error::journal_aborted().with_operation("jbd2:write_without_state")
             })?;
-            system
-                .running_transaction
-                .revoked_blocks
-                .retain(|block| *block != update.0);
-            if let Some(existing) = system
-                .running_transaction
-                .updates
-                .iter_mut()
-                .find(|queued| queued.0 == update.0)
-            {
-                *existing = update;
-            } else {
-                system.running_transaction.updates.push(update);
-            }
+            system.running_transaction.put(update);
             return Ok(());
         }
 
@@ -237,17 +222,9 @@ impl<B: BlockIo> Jbd2Dev<B> {
             let system = self.system.as_mut().ok_or_else(|| {
                 Ext4Error::journal_aborted().with_operation("jbd2:write_without_state")
             })?;
-            system
-                .running_transaction
-                .revoked_blocks
-                .retain(|block| *block != update.0);
-            if let Some(existing) = system
-                .running_transaction
-                .updates
-                .iter_mut()
-                .find(|queued| queued.0 == update.0)
-            {
-                *existing = update;
+            system.running_transaction.revoked_blocks.remove(&update.0);
+            if system.running_transaction.updates.contains_key(&update.0) {
+                system.running_transaction.put(update);
                 return Ok(());
             }
             Self::running_transaction_credits(system, revoke_records_per_block)?
@@ -277,79 +254,54 @@ impl<B: BlockIo> Jbd2Dev<B> {
         let system = self.system.as_mut().ok_or_else(|| {
             Ext4Error::journal_aborted().with_operation("jbd2:write_without_state")
         })?;
-        system
-            .running_transaction
-            .revoked_blocks
-            .retain(|block| *block != update.0);
-        system.running_transaction.updates.push(update);
+        system.running_transaction.put(update);
         Ok(())
     }
 
-    fn clone_updates(queue: &[Jbd2Update]) -> Vec<Jbd2Update> {
-        queue
-            .iter()
-            .map(|update| Jbd2Update(update.0, update.1.to_vec().into_boxed_slice()))
-            .collect()
-    }
-
-    fn visible_committed_update(
-        system: &JBD2DEVSYSTEM,
-        block_id: AbsoluteBN,
-    ) -> Option<&Jbd2Update> {
-        let mut revoked = system
-            .running_transaction
-            .revoked_blocks
-            .contains(&block_id);
+    /// Bhojpur: the image of a block that its home may not have yet.
+    fn visible_update(system: &JBD2DEVSYSTEM, block_id: AbsoluteBN) -> Option<&[u8]> {
+        let running = &system.running_transaction;
+        if let Some(image) = running.updates.get(&block_id) {
+            return Some(image);
+        }
+        if running.revoked_blocks.contains(&block_id) {
+            return None;
+        }
+        let in_updates = |updates: &'_ [Jbd2Update]| {
+            updates
+                .binary_search_by_key(&block_id, |update| update.0)
+                .ok()
+        };
         if let Some(transaction) = &system.committing_transaction {
             if transaction.revoked_blocks.contains(&block_id) {
-                revoked = true;
+                return None;
             }
-            if !revoked
-                && let Some(update) = transaction
-                    .updates
-                    .iter()
-                    .find(|queued| queued.0 == block_id)
-            {
-                return Some(update);
+            if let Some(index) = in_updates(&transaction.updates) {
+                return Some(&transaction.updates[index].1);
             }
         }
-        for transaction in system.checkpoint_transactions.iter().rev() {
-            if transaction.revoked_blocks.contains(&block_id) {
-                revoked = true;
-            }
-            if !revoked
-                && let Some(update) = transaction
-                    .updates
-                    .iter()
-                    .find(|queued| queued.0 == block_id)
-            {
-                return Some(update);
-            }
+        let sequence = *system.committed_blocks.get(&block_id)?;
+        // Sequences follow each other; they may wrap.
+        let first = system.checkpoint_transactions.first()?.sequence;
+        let transaction = system
+            .checkpoint_transactions
+            .get(sequence.wrapping_sub(first) as usize)?;
+        if transaction.revoked_blocks.contains(&block_id) {
+            return None;
         }
-        None
+        let index = in_updates(&transaction.updates)?;
+        Some(&transaction.updates[index].1)
     }
 
     fn running_transaction_credits(
         system: &JBD2DEVSYSTEM,
         revoke_records_per_block: usize,
     ) -> Ext4Result<usize> {
-        let distinct_revokes = system
-            .running_transaction
-            .revoked_blocks
-            .iter()
-            .filter(|block| {
-                !system
-                    .running_transaction
-                    .updates
-                    .iter()
-                    .any(|update| update.0 == **block)
-            })
-            .count();
-        system
-            .running_transaction
+        let running = &system.running_transaction;
+        running
             .updates
             .len()
-            .checked_add(distinct_revokes.div_ceil(revoke_records_per_block))
+            .checked_add(running.revoked_blocks.len().div_ceil(revoke_records_per_block))
             .ok_or_else(Ext4Error::overflow)
     }
 
@@ -396,13 +348,10 @@ impl<B: BlockIo> Jbd2Dev<B> {
             head: super_block.s_first,
             sequence: super_block.s_sequence,
             jbd2_super_block: super_block,
-            running_transaction: Jbd2RunningTransaction {
-                phase: Default::default(),
-                updates: Vec::new(),
-                revoked_blocks: Vec::new(),
-            },
+            running_transaction: Jbd2RunningTransaction::default(),
             committing_transaction: None,
             checkpoint_transactions: Vec::new(),
+            committed_blocks: Default::default(),
             used_log_records: 0,
         }
     }
@@ -595,8 +544,22 @@ impl<B: BlockIo> Jbd2Dev<B> {
             // The guard above proves that no caller-owned mutable image can be
             // published while refreshing cache coherence.
             self.inner.discard_held();
+            self.bound_committed_images()?;
         }
         Ok(committed)
+    }
+
+    /// Bhojpur: a large journal would keep images of all that is in it in memory until it is full.
+    fn bound_committed_images(&mut self) -> Ext4Result<()> {
+        const MOST_BYTES: usize = 8 << 20;
+        let held = self.system.as_ref().map_or((0, 0), |system| {
+            let transactions = system.checkpoint_transactions.len();
+            (system.committed_blocks.len(), transactions)
+        });
+        if held.0 * self.inner.block_size() as usize > MOST_BYTES {
+            self.checkpoint_transactions(held.1.div_ceil(2))?;
+        }
+        Ok(())
     }
 
     fn checkpoint_transactions(&mut self, max_transactions: usize) -> Ext4Result<bool> {
@@ -1013,26 +976,19 @@ impl<B: BlockIo> Jbd2Dev<B> {
         &mut self,
         operation: impl FnOnce(&mut Self) -> Ext4Result<T>,
     ) -> Ext4Result<T> {
-        let queue_snapshot = {
-            let system = self.system.as_ref().ok_or_else(|| {
-                Ext4Error::journal_aborted().with_operation("jbd2:nested_handle_without_state")
-            })?;
-            Self::clone_updates(&system.running_transaction.updates)
-        };
-        let revoke_snapshot = self
+        let mark = self
             .system
             .as_ref()
             .ok_or_else(|| {
                 Ext4Error::journal_aborted().with_operation("jbd2:nested_handle_without_state")
             })?
             .running_transaction
-            .revoked_blocks
-            .clone();
+            .undo_mark();
         let active_handle = self
             .active_handle
             .as_ref()
             .ok_or_else(|| Ext4Error::corrupted().with_operation("jbd2:missing_active_handle"))?;
-        let touched_metadata_snapshot = active_handle.touched_metadata_blocks.clone();
+        let touched_metadata_count = active_handle.touched_metadata_blocks.len();
         let revoke_credits_remaining_snapshot = active_handle.revoke_credits_remaining;
 
         match operation(self) {
@@ -1041,12 +997,13 @@ impl<B: BlockIo> Jbd2Dev<B> {
                 let system = self.system.as_mut().ok_or_else(|| {
                     Ext4Error::journal_aborted().with_operation("jbd2:nested_abort_without_state")
                 })?;
-                system.running_transaction.updates = queue_snapshot;
-                system.running_transaction.revoked_blocks = revoke_snapshot;
+                system.running_transaction.roll_back(mark);
                 let handle = self.active_handle.as_mut().ok_or_else(|| {
                     Ext4Error::corrupted().with_operation("jbd2:missing_active_handle")
                 })?;
-                handle.touched_metadata_blocks = touched_metadata_snapshot;
+                handle
+                    .touched_metadata_blocks
+                    .truncate(touched_metadata_count);
                 handle.revoke_credits_remaining = revoke_credits_remaining_snapshot;
                 // A nested filesystem owner restores its cache snapshot after
                 // this return. Drop device-cache aliases dirtied by the failed
@@ -1063,29 +1020,33 @@ impl<B: BlockIo> Jbd2Dev<B> {
         transaction_credits_at_start: usize,
         operation: impl FnOnce(&mut Self) -> Ext4Result<T>,
     ) -> Ext4Result<T> {
-        let queue_snapshot = {
-            let system = self.system.as_ref().ok_or_else(|| {
-                Ext4Error::journal_aborted().with_operation("jbd2:handle_without_state")
-            })?;
-            Self::clone_updates(&system.running_transaction.updates)
-        };
-        let revoke_snapshot = self
-            .system
-            .as_ref()
+        self.system
+            .as_mut()
             .ok_or_else(|| {
                 Ext4Error::journal_aborted().with_operation("jbd2:handle_without_state")
             })?
             .running_transaction
-            .revoked_blocks
-            .clone();
+            .begin_undo();
+        let outcome =
+            self.run_undoable_journal_handle(credits, transaction_credits_at_start, operation);
+        if let Some(system) = self.system.as_mut() {
+            system.running_transaction.end_undo();
+        }
+        outcome
+    }
+
+    fn run_undoable_journal_handle<T>(
+        &mut self,
+        credits: TransactionCredits,
+        transaction_credits_at_start: usize,
+        operation: impl FnOnce(&mut Self) -> Ext4Result<T>,
+    ) -> Ext4Result<T> {
         self.active_handle = Some(ActiveJournalHandle {
             metadata_credits: 0,
             revoke_credits_requested: 0,
             revoke_credits_remaining: 0,
             transaction_credits_at_start,
             touched_metadata_blocks: Vec::with_capacity(credits.metadata_blocks),
-            queue_snapshot,
-            revoke_snapshot,
         });
         match self.extend_transaction_credits(credits) {
             Ok(TransactionHandleExtension::Extended) => {}
@@ -1105,16 +1066,13 @@ impl<B: BlockIo> Jbd2Dev<B> {
                 Ok(value)
             }
             Err(operation_error) => {
-                let handle = self.active_handle.take().ok_or_else(|| {
-                    Ext4Error::corrupted().with_operation("jbd2:missing_active_handle")
-                })?;
+                self.active_handle = None;
                 let Some(system) = self.system.as_mut() else {
                     return Err(
                         Ext4Error::journal_aborted().with_operation("jbd2:abort_without_state")
                     );
                 };
-                system.running_transaction.updates = handle.queue_snapshot;
-                system.running_transaction.revoked_blocks = handle.revoke_snapshot;
+                system.running_transaction.roll_back(0);
                 // The active cache may contain buffers dirtied after journal
                 // write access was acquired. They must be discarded, never
                 // flushed to home locations from an aborted handle.
@@ -1512,10 +1470,7 @@ impl<B: BlockIo> Jbd2Dev<B> {
     /// revoke-aware transaction instead of queue removal.
     pub(crate) fn forget_unpublished_metadata(&mut self, block_id: AbsoluteBN) {
         if let Some(system) = self.system.as_mut() {
-            system
-                .running_transaction
-                .updates
-                .retain(|update| update.0 != block_id);
+            system.running_transaction.forget(block_id);
         }
         self.inner.discard_block(block_id);
     }
@@ -1561,17 +1516,9 @@ impl<B: BlockIo> Jbd2Dev<B> {
             handle.revoke_credits_remaining -= 1;
         }
         if let Some(system) = self.system.as_mut() {
-            system
-                .running_transaction
-                .updates
-                .retain(|update| update.0 != block_id);
-            if self.journal_use
-                && !system
-                    .running_transaction
-                    .revoked_blocks
-                    .contains(&block_id)
-            {
-                system.running_transaction.revoked_blocks.push(block_id);
+            match self.journal_use {
+                true => system.running_transaction.revoke(block_id),
+                false => system.running_transaction.forget(block_id),
             }
         }
         self.inner.discard_block(block_id);
@@ -1581,23 +1528,12 @@ impl<B: BlockIo> Jbd2Dev<B> {
     /// Reads one block through the cached inner device.
     pub fn read_block(&mut self, block_id: AbsoluteBN) -> Ext4Result<()> {
         if self.journal_use
-            && let Some(system) = self.system.as_ref()
-            && let Some(update) = system
-                .running_transaction
-                .updates
-                .iter()
-                .find(|queued| queued.0 == block_id)
-        {
-            self.inner.cache_clean_block(block_id, &update.1[..])?;
-            return Ok(());
-        }
-        if self.journal_use
-            && let Some(update) = self
+            && let Some(image) = self
                 .system
                 .as_ref()
-                .and_then(|system| Self::visible_committed_update(system, block_id))
+                .and_then(|system| Self::visible_update(system, block_id))
         {
-            self.inner.cache_clean_block(block_id, &update.1[..])?;
+            self.inner.cache_clean_block(block_id, image)?;
             return Ok(());
         }
 
@@ -1676,18 +1612,12 @@ impl<B: BlockIo> Jbd2Dev<B> {
         };
         for i in 0..count {
             let bid = block_id.checked_add(i)?;
-            let update = system
-                .running_transaction
-                .updates
-                .iter()
-                .find(|queued| queued.0 == bid)
-                .or_else(|| Self::visible_committed_update(system, bid));
-            if let Some(update) = update {
-                if update.1.len() != block_size {
+            if let Some(image) = Self::visible_update(system, bid) {
+                if image.len() != block_size {
                     return Err(Ext4Error::corrupted().with_operation("jbd2:update_block_size"));
                 }
                 let off = (i as usize) * block_size;
-                buf[off..off + block_size].copy_from_slice(&update.1);
+                buf[off..off + block_size].copy_from_slice(image);
             }
         }
         Ok(())

@@ -55,6 +55,8 @@ pub struct CachedBitmap {
     pub last_access: u64,
     /// Generation counter bumped on every access.
     pub generation: u64,
+    /// Bhojpur: its checksum was found right since it was read.
+    pub(crate) verified: bool,
 }
 
 impl CachedBitmap {
@@ -65,6 +67,7 @@ impl CachedBitmap {
             block_num,
             last_access: 0,
             generation: 0,
+            verified: false,
         }
     }
 
@@ -111,6 +114,22 @@ impl BitmapCache {
         self.ensure_loaded(block_dev, key, block_num)?;
         self.touch(key);
         self.cache.get(&key).cloned().ok_or(Ext4Error::corrupted())
+    }
+
+    /// Bhojpur: whether `is_right` finds the checksum of a bitmap, which is looked at when the
+    /// bitmap comes from the disk.
+    pub(crate) fn verify<B: BlockIo>(
+        &mut self,
+        block_dev: &mut Jbd2Dev<B>,
+        key: CacheKey,
+        block_num: AbsoluteBN,
+        is_right: impl FnOnce(&[u8]) -> bool,
+    ) -> Ext4Result<bool> {
+        self.ensure_loaded(block_dev, key, block_num)?;
+        self.touch(key);
+        let bitmap = self.cache.get_mut(&key).ok_or(Ext4Error::corrupted())?;
+        bitmap.verified = bitmap.verified || is_right(&bitmap.data);
+        Ok(bitmap.verified)
     }
 
     fn ensure_loaded<B: BlockIo>(
@@ -286,6 +305,10 @@ impl BitmapCache {
         data: &[u8],
     ) -> Ext4Result<()> {
         let block_size = block_dev.block_size() as usize;
+        // Bhojpur: a whole block is not read first.
+        if data.len() == block_size {
+            return block_dev.write_blocks(data, block_num, 1, true);
+        }
         let mut buffer = alloc::vec![0u8; block_size];
         block_dev.read_blocks(&mut buffer, block_num, 1)?;
         let len = core::cmp::min(data.len(), block_size);

@@ -2,7 +2,14 @@
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
-use crate::{blockdev::*, bmalloc::AbsoluteBN, config::USE_MULTILEVEL_CACHE, error::*};
+use crate::{
+    blockdev::*,
+    bmalloc::AbsoluteBN,
+    checksum::{verify_ext4_dirblock_checksum, verify_ext4_dx_checksum},
+    config::USE_MULTILEVEL_CACHE,
+    error::*,
+    superblock::Ext4Superblock,
+};
 
 /// Cache key for one physical data block.
 pub type BlockCacheKey = AbsoluteBN;
@@ -32,6 +39,24 @@ pub struct CachedBlock {
     pub last_access: u64,
     /// Generation counter bumped whenever the cached state changes.
     pub generation: u64,
+    /// Bhojpur: as what the checksum was found right since the block was read.
+    pub(crate) verified: Option<VerifiedAs>,
+}
+
+/// Bhojpur: the inode, its generation and the form of a block whose checksum is right.
+pub(crate) type VerifiedAs = (u32, u32, DirectoryBlockForm);
+
+/// Bhojpur: which checksum a block of a directory has to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DirectoryBlockForm {
+    /// That of entries.
+    Leaf,
+    /// That of an index.
+    Index,
+    /// That of an index, unless it does not look like one.
+    Root,
+    /// Either, whatever it looks like.
+    Any,
 }
 
 impl CachedBlock {
@@ -42,6 +67,7 @@ impl CachedBlock {
             block_num,
             last_access: 0,
             generation: 0,
+            verified: None,
         }
     }
 
@@ -59,8 +85,6 @@ impl CachedBlock {
 #[derive(Clone)]
 pub struct DataBlockCache {
     cache: BTreeMap<BlockCacheKey, CachedBlock>,
-    /// Unique block numbers ordered from least to most recently used.
-    lru_order: Vec<AbsoluteBN>,
     max_entries: usize,
     access_counter: u64,
     block_size: usize,
@@ -71,7 +95,6 @@ impl DataBlockCache {
     pub fn new(max_entries: usize, block_size: usize) -> Self {
         Self {
             cache: BTreeMap::new(),
-            lru_order: Vec::with_capacity(max_entries),
             max_entries,
             access_counter: 0,
             block_size,
@@ -103,6 +126,41 @@ impl DataBlockCache {
             .ok_or(Ext4Error::corrupted())
     }
 
+    /// Bhojpur: the contents of a block of a directory; `None` when its checksum, which is looked
+    /// at when the block comes from the disk, is not that of `form`.
+    pub(crate) fn directory_block<B: BlockIo>(
+        &mut self,
+        block_dev: &mut Jbd2Dev<B>,
+        superblock: &Ext4Superblock,
+        block_num: AbsoluteBN,
+        inode: (u32, u32),
+        form: DirectoryBlockForm,
+    ) -> Ext4Result<Option<Arc<Vec<u8>>>> {
+        self.ensure_loaded(block_dev, block_num)?;
+        self.touch(block_num);
+        let cached = self
+            .cache
+            .get_mut(&block_num)
+            .ok_or_else(Ext4Error::corrupted)?;
+        let wanted = Some((inode.0, inode.1, form));
+        if cached.verified != wanted {
+            let leaf =
+                || verify_ext4_dirblock_checksum(superblock, inode.0, inode.1, &cached.data);
+            let index = || verify_ext4_dx_checksum(superblock, inode.0, inode.1, &cached.data);
+            let right = match form {
+                DirectoryBlockForm::Leaf => leaf(),
+                DirectoryBlockForm::Index => index() == Some(true),
+                DirectoryBlockForm::Root => index() != Some(false),
+                DirectoryBlockForm::Any => index().unwrap_or_else(leaf),
+            };
+            if !right {
+                return Ok(None);
+            }
+            cached.verified = wanted;
+        }
+        Ok(Some(cached.data.clone()))
+    }
+
     fn ensure_loaded<B: BlockIo>(
         &mut self,
         block_dev: &mut Jbd2Dev<B>,
@@ -117,7 +175,7 @@ impl DataBlockCache {
         self.evict_lru_if_full(block_dev)?;
         self.cache
             .insert(block_num, CachedBlock::new(data, block_num));
-        self.lru_order.push(block_num);
+        self.touch(block_num);
         Ok(())
     }
 
@@ -126,20 +184,18 @@ impl DataBlockCache {
             return Ok(());
         }
 
-        if self.lru_order.is_empty() {
-            return Ok(());
-        }
-
         // Reclaim one quarter of the cache at a time. Small, one-entry caches
         // retain the old behavior, while the normal 128-entry cache can merge
         // physically contiguous dirty blocks into a bounded device request.
         let victim_count = self.max_entries.div_ceil(4).max(1);
-        let victim_count = core::cmp::min(victim_count, self.lru_order.len());
+        // Bhojpur: the oldest are looked for when they are needed, and not sorted at each use.
         let mut victims = Vec::new();
         victims
-            .try_reserve_exact(victim_count)
+            .try_reserve_exact(self.cache.len())
             .map_err(|_| Ext4Error::no_memory())?;
-        victims.extend_from_slice(&self.lru_order[..victim_count]);
+        victims.extend(self.cache.keys().copied());
+        victims.sort_by_key(|block| self.cache.get(block).map(|cached| cached.last_access));
+        victims.truncate(victim_count);
         let dirty_blocks = self.dirty_blocks_for_keys(&victims)?;
 
         // Keep every selected entry dirty and resident unless all writeback
@@ -148,7 +204,6 @@ impl DataBlockCache {
         for block_num in &victims {
             self.cache.remove(block_num);
         }
-        self.lru_order.drain(..victim_count);
         Ok(())
     }
 
@@ -157,28 +212,6 @@ impl DataBlockCache {
         if let Some(cached) = self.cache.get_mut(&block_num) {
             cached.last_access = self.access_counter;
             cached.generation = cached.generation.saturating_add(1);
-            self.record_mru(block_num);
-        }
-    }
-
-    fn record_mru(&mut self, block_num: AbsoluteBN) {
-        if let Some(index) = self
-            .lru_order
-            .iter()
-            .position(|cached_num| *cached_num == block_num)
-        {
-            self.lru_order.remove(index);
-        }
-        self.lru_order.push(block_num);
-    }
-
-    fn remove_from_lru(&mut self, block_num: AbsoluteBN) {
-        if let Some(index) = self
-            .lru_order
-            .iter()
-            .position(|cached_num| *cached_num == block_num)
-        {
-            self.lru_order.remove(index);
         }
     }
 
@@ -217,7 +250,6 @@ impl DataBlockCache {
             // A failed replacement writeback leaves the old incarnation intact.
             self.write_back_if_dirty(block_dev, block_num)?;
             self.cache.remove(&block_num);
-            self.remove_from_lru(block_num);
         } else {
             self.evict_lru_if_full(block_dev)?;
         }
@@ -227,7 +259,6 @@ impl DataBlockCache {
         self.access_counter = self.access_counter.saturating_add(1);
         cached.last_access = self.access_counter;
         self.cache.insert(block_num, cached);
-        self.lru_order.push(block_num);
         self.cache
             .get(&block_num)
             .cloned()
@@ -371,6 +402,7 @@ impl DataBlockCache {
                 Arc::make_mut(&mut cached.data)
                     .copy_from_slice(&data[start..start + self.block_size]);
                 cached.dirty = false;
+                cached.verified = None;
                 cached.last_access = self.access_counter;
                 cached.generation = cached.generation.saturating_add(1);
             }
@@ -423,7 +455,6 @@ impl DataBlockCache {
     ) -> Ext4Result<()> {
         self.write_back_if_dirty(block_dev, block_num)?;
         self.cache.remove(&block_num);
-        self.remove_from_lru(block_num);
         Ok(())
     }
 
@@ -490,13 +521,11 @@ impl DataBlockCache {
     /// Invalidates one cached block without flushing it.
     pub fn invalidate(&mut self, block_num: AbsoluteBN) {
         self.cache.remove(&block_num);
-        self.remove_from_lru(block_num);
     }
 
     /// Clears the cache without flushing.
     pub fn clear(&mut self) {
         self.cache.clear();
-        self.lru_order.clear();
     }
 
     /// Returns cache statistics.

@@ -56,11 +56,17 @@ impl Ext4FileSystem {
             {
                 // Validate the current bitmap contents before mutating them so
                 // checksum-protected filesystems fail fast on corruption.
-                let bm = self
-                    .bitmap_cache
-                    .get_or_load(block_dev, cache_key, bitmap_block)?;
-                let expected = ext4_block_bitmap_csum32(&self.superblock, &bm.data);
-                if !desc.block_bitmap_csum_matches(&self.superblock, expected) {
+                let superblock = &self.superblock;
+                let right = self.bitmap_cache.verify(
+                    block_dev,
+                    cache_key,
+                    bitmap_block,
+                    |data| {
+                        let expected = ext4_block_bitmap_csum32(superblock, data);
+                        desc.block_bitmap_csum_matches(superblock, expected)
+                    },
+                )?;
+                if !right {
                     return Err(Ext4Error::checksum().with_operation("alloc_blocks:block_bitmap"));
                 }
             }
@@ -175,11 +181,17 @@ impl Ext4FileSystem {
             let mut alloc_error: Option<Ext4Error> = None;
 
             if ext4_superblock_has_metadata_csum(&self.superblock) && !inode_uninit {
-                let bm = self
-                    .bitmap_cache
-                    .get_or_load(block_dev, cache_key, bitmap_block)?;
-                let expected = ext4_inode_bitmap_csum32(&self.superblock, &bm.data);
-                if !desc.inode_bitmap_csum_matches(&self.superblock, expected) {
+                let superblock = &self.superblock;
+                let right = self.bitmap_cache.verify(
+                    block_dev,
+                    cache_key,
+                    bitmap_block,
+                    |data| {
+                        let expected = ext4_inode_bitmap_csum32(superblock, data);
+                        desc.inode_bitmap_csum_matches(superblock, expected)
+                    },
+                )?;
+                if !right {
                     return Err(Ext4Error::checksum().with_operation("alloc_inode:inode_bitmap"));
                 }
             }
@@ -341,11 +353,17 @@ impl Ext4FileSystem {
                 (gdesc.is_block_bitmap_uninit(), *gdesc)
             };
             if !uninit {
-                let bm = self
-                    .bitmap_cache
-                    .get_or_load(block_dev, cache_key, bitmap_block)?;
-                let expected = ext4_block_bitmap_csum32(&self.superblock, &bm.data);
-                if !desc.block_bitmap_csum_matches(&self.superblock, expected) {
+                let superblock = &self.superblock;
+                let right = self.bitmap_cache.verify(
+                    block_dev,
+                    cache_key,
+                    bitmap_block,
+                    |data| {
+                        let expected = ext4_block_bitmap_csum32(superblock, data);
+                        desc.block_bitmap_csum_matches(superblock, expected)
+                    },
+                )?;
+                if !right {
                     return Err(Ext4Error::checksum());
                 }
             }
@@ -426,11 +444,17 @@ impl Ext4FileSystem {
                 (gdesc.is_inode_bitmap_uninit(), *gdesc)
             };
             if !uninit {
-                let bm = self
-                    .bitmap_cache
-                    .get_or_load(block_dev, cache_key, bitmap_block)?;
-                let expected = ext4_inode_bitmap_csum32(&self.superblock, &bm.data);
-                if !desc.inode_bitmap_csum_matches(&self.superblock, expected) {
+                let superblock = &self.superblock;
+                let right = self.bitmap_cache.verify(
+                    block_dev,
+                    cache_key,
+                    bitmap_block,
+                    |data| {
+                        let expected = ext4_inode_bitmap_csum32(superblock, data);
+                        desc.inode_bitmap_csum_matches(superblock, expected)
+                    },
+                )?;
+                if !right {
                     return Err(Ext4Error::checksum());
                 }
             }

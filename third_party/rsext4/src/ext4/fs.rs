@@ -49,9 +49,9 @@ struct MetadataTransactionSnapshot {
     superblock_dirty: bool,
     group_descs: Vec<Ext4GroupDesc>,
     dirty_group_descs: Vec<bool>,
-    bitmap_cache: BitmapCache,
-    inodetable_cache: InodeCache,
-    datablock_cache: DataBlockCache,
+    /// Bhojpur: only of caches that may be newer than the journal. Those of a cache that writes
+    /// through are read again.
+    caches: Option<(BitmapCache, InodeCache, DataBlockCache)>,
 }
 
 impl MetadataTransactionSnapshot {
@@ -61,9 +61,13 @@ impl MetadataTransactionSnapshot {
             superblock_dirty: filesystem.superblock_dirty,
             group_descs: filesystem.group_descs.clone(),
             dirty_group_descs: filesystem.dirty_group_descs.clone(),
-            bitmap_cache: filesystem.bitmap_cache.clone(),
-            inodetable_cache: filesystem.inodetable_cache.clone(),
-            datablock_cache: filesystem.datablock_cache.clone(),
+            caches: crate::config::USE_MULTILEVEL_CACHE.then(|| {
+                (
+                    filesystem.bitmap_cache.clone(),
+                    filesystem.inodetable_cache.clone(),
+                    filesystem.datablock_cache.clone(),
+                )
+            }),
         }
     }
 
@@ -72,9 +76,18 @@ impl MetadataTransactionSnapshot {
         filesystem.superblock_dirty = self.superblock_dirty;
         filesystem.group_descs = self.group_descs;
         filesystem.dirty_group_descs = self.dirty_group_descs;
-        filesystem.bitmap_cache = self.bitmap_cache;
-        filesystem.inodetable_cache = self.inodetable_cache;
-        filesystem.datablock_cache = self.datablock_cache;
+        match self.caches {
+            Some((bitmaps, inodes, blocks)) => {
+                filesystem.bitmap_cache = bitmaps;
+                filesystem.inodetable_cache = inodes;
+                filesystem.datablock_cache = blocks;
+            }
+            None => {
+                filesystem.bitmap_cache.clear();
+                filesystem.inodetable_cache.clear();
+                filesystem.datablock_cache.clear();
+            }
+        }
     }
 }
 

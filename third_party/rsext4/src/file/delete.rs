@@ -656,34 +656,21 @@ pub(crate) fn find_named_entry_in_parent<B: BlockIo>(
 
     let mut parent_inode = *parent_inode;
     for phys in parent_dir_data_blocks(fs, block_dev, parent_ino, &mut parent_inode)? {
-        let cached = fs.datablock_cache.get_or_load(block_dev, phys)?;
-        let data = &cached.data;
-        let checksum_ok = if parent_inode.is_htree_indexed() {
-            crate::checksum::verify_ext4_dx_checksum(
-                &fs.superblock,
-                parent_ino.raw(),
-                parent_inode.i_generation,
-                data,
-            )
-            .unwrap_or_else(|| {
-                crate::checksum::verify_ext4_dirblock_checksum(
-                    &fs.superblock,
-                    parent_ino.raw(),
-                    parent_inode.i_generation,
-                    data,
-                )
-            })
-        } else {
-            crate::checksum::verify_ext4_dirblock_checksum(
-                &fs.superblock,
-                parent_ino.raw(),
-                parent_inode.i_generation,
-                data,
-            )
+        let form = match parent_inode.is_htree_indexed() {
+            true => crate::cache::data_block::DirectoryBlockForm::Any,
+            false => crate::cache::data_block::DirectoryBlockForm::Leaf,
         };
-        if !checksum_ok {
-            return Err(Ext4Error::checksum().with_operation("directory:lookup_block"));
-        }
+        let data = fs
+            .datablock_cache
+            .directory_block(
+                block_dev,
+                &fs.superblock,
+                phys,
+                (parent_ino.raw(), parent_inode.i_generation),
+                form,
+            )?
+            .ok_or_else(|| Ext4Error::checksum().with_operation("directory:lookup_block"))?;
+        let data = data.as_slice();
         if let Some((inode, file_type, offset)) = find_dentry_in_dir_block(data, name_bytes) {
             let ino = InodeNumber::new(inode).map_err(|_| Ext4Error::corrupted())?;
             return Ok(ParentDirEntry {

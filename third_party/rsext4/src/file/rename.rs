@@ -322,6 +322,21 @@ fn rename_replace<B: BlockIo>(
     };
 
     replace_or_add_destination(fs, device, request, source, &new_parent_inode, destination)?;
+    // Bhojpur: a new name in the same directory may split the block of the old one, or give the
+    // directory an index: what was found before is found again (as Linux's ext4_rename_delete).
+    let (old_parent_inode, source) =
+        if destination.is_none() && request.old_parent == request.new_parent {
+            let parent = fs.get_inode_by_num(device, request.old_parent)?;
+            let old_name = request.old_name.as_bytes();
+            let found =
+                find_named_entry_in_parent(fs, device, request.old_parent, &parent, old_name)?;
+            if found.ino != source.ino {
+                return Err(Ext4Error::corrupted().with_operation("rename:source"));
+            }
+            (parent, found)
+        } else {
+            (old_parent_inode, source)
+        };
     remove_named_entry_at(
         fs,
         device,

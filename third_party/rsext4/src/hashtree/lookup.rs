@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use alloc::{vec, vec::Vec};
+use alloc::{sync::Arc, vec, vec::Vec};
 
 use super::{
     Ext4InodeHashTreeExt, HashTreeError, HashTreeManager, HashTreeNode, HashTreeSearchResult,
@@ -10,6 +10,7 @@ use super::{
 use crate::{
     blockdev::{BlockIo, Jbd2Dev},
     bmalloc::{AbsoluteBN, InodeNumber},
+    cache::data_block::DirectoryBlockForm,
     disknode::Ext4Inode,
     entries::{DirEntryIterator, Ext4DirEntryTail, Ext4DxEntry, Ext4DxRootInfo, classic_dir},
     ext4::Ext4FileSystem,
@@ -54,18 +55,14 @@ pub(super) fn lookup<B: BlockIo>(
     // the real parent entry, not a hash lookup for the bytes "..".
     if target_name == b"." || target_name == b".." {
         let block = manager.get_root_block(fs, block_dev, dir_ino, dir_inode)?;
-        let data = manager.read_block_data(fs, block_dev, block)?;
-        if crate::checksum::verify_ext4_dx_checksum(
-            &fs.superblock,
-            dir_ino.raw(),
-            dir_inode.i_generation,
-            &data,
-        ) != Some(true)
-        {
-            return Err(HashTreeError::Filesystem(
-                crate::Ext4Error::checksum().with_operation("htree:root"),
-            ));
-        }
+        let data = read_directory_block(
+            fs,
+            block_dev,
+            block,
+            (dir_ino, dir_inode),
+            DirectoryBlockForm::Index,
+            "htree:root",
+        )?;
         return manager.search_in_leaf_data(&data, target_name, block);
     }
 
@@ -92,18 +89,14 @@ impl HashTreeManager {
         target_name: &'a [u8],
     ) -> Result<(HashSearch<'a>, HashTreeNode), HashTreeError> {
         let root_block = self.get_root_block(fs, block_dev, dir_ino, dir_inode)?;
-        let root_data = self.read_block_data(fs, block_dev, root_block)?;
-        if crate::checksum::verify_ext4_dx_checksum(
-            &fs.superblock,
-            dir_ino.raw(),
-            dir_inode.i_generation,
-            &root_data,
-        ) == Some(false)
-        {
-            return Err(HashTreeError::Filesystem(
-                crate::Ext4Error::checksum().with_operation("htree:root"),
-            ));
-        }
+        let root_data = read_directory_block(
+            fs,
+            block_dev,
+            root_block,
+            (dir_ino, dir_inode),
+            DirectoryBlockForm::Root,
+            "htree:root",
+        )?;
         let has_metadata_checksum =
             crate::crc32c::ext4_superblock_has_metadata_csum(&fs.superblock);
         let max_indirect_levels = if fs
@@ -240,7 +233,7 @@ impl HashTreeManager {
         block_dev: &mut Jbd2Dev<B>,
         search: HashSearch<'_>,
         path: &HashTreePath,
-    ) -> Result<(AbsoluteBN, Vec<u8>), HashTreeError> {
+    ) -> Result<(AbsoluteBN, Arc<Vec<u8>>), HashTreeError> {
         let logical_block = path.current_entry()?.block;
         if path
             .frames
@@ -250,17 +243,14 @@ impl HashTreeManager {
             return Err(HashTreeError::BlockOutOfRange);
         }
         let block_num = resolve_logical_block(fs, block_dev, search, logical_block)?;
-        let block_data = self.read_block_data(fs, block_dev, block_num)?;
-        if !crate::checksum::verify_ext4_dirblock_checksum(
-            &fs.superblock,
-            search.dir_ino.raw(),
-            search.dir_inode.i_generation,
-            &block_data,
-        ) {
-            return Err(HashTreeError::Filesystem(
-                crate::Ext4Error::checksum().with_operation("htree:leaf"),
-            ));
-        }
+        let block_data = read_directory_block(
+            fs,
+            block_dev,
+            block_num,
+            (search.dir_ino, search.dir_inode),
+            DirectoryBlockForm::Leaf,
+            "htree:leaf",
+        )?;
         Ok((block_num, block_data))
     }
 
@@ -280,18 +270,14 @@ impl HashTreeManager {
             return Err(HashTreeError::BlockOutOfRange);
         }
         let block_num = resolve_logical_block(fs, block_dev, search, logical_block)?;
-        let block_data = self.read_block_data(fs, block_dev, block_num)?;
-        if crate::checksum::verify_ext4_dx_checksum(
-            &fs.superblock,
-            search.dir_ino.raw(),
-            search.dir_inode.i_generation,
-            &block_data,
-        ) == Some(false)
-        {
-            return Err(HashTreeError::Filesystem(
-                crate::Ext4Error::checksum().with_operation("htree:index"),
-            ));
-        }
+        let block_data = read_directory_block(
+            fs,
+            block_dev,
+            block_num,
+            (search.dir_ino, search.dir_inode),
+            DirectoryBlockForm::Root,
+            "htree:index",
+        )?;
         let has_metadata_checksum =
             crate::crc32c::ext4_superblock_has_metadata_csum(&fs.superblock);
         let HashTreeNode::Internal { entries } =
@@ -408,39 +394,18 @@ impl HashTreeManager {
                 None => continue,
             };
 
-            let cached_block = fs
-                .datablock_cache
-                .get_or_load(block_dev, phys)
-                .map_err(HashTreeError::from)?;
-            let block_data = &cached_block.data;
-            let checksum_ok = if dir_inode.is_htree_indexed() {
-                crate::checksum::verify_ext4_dx_checksum(
-                    &fs.superblock,
-                    dir_ino.raw(),
-                    dir_inode.i_generation,
-                    block_data,
-                )
-                .unwrap_or_else(|| {
-                    crate::checksum::verify_ext4_dirblock_checksum(
-                        &fs.superblock,
-                        dir_ino.raw(),
-                        dir_inode.i_generation,
-                        block_data,
-                    )
-                })
-            } else {
-                crate::checksum::verify_ext4_dirblock_checksum(
-                    &fs.superblock,
-                    dir_ino.raw(),
-                    dir_inode.i_generation,
-                    block_data,
-                )
+            let form = match dir_inode.is_htree_indexed() {
+                true => DirectoryBlockForm::Any,
+                false => DirectoryBlockForm::Leaf,
             };
-            if !checksum_ok {
-                return Err(HashTreeError::Filesystem(
-                    crate::Ext4Error::checksum().with_operation("htree:linear"),
-                ));
-            }
+            let block_data = &read_directory_block(
+                fs,
+                block_dev,
+                phys,
+                (dir_ino, dir_inode),
+                form,
+                "htree:linear",
+            )?;
 
             if let Some((entry, offset)) =
                 classic_dir::find_entry_with_offset(block_data, target_name)
@@ -468,6 +433,23 @@ impl HashTreePath {
             .get(frame.selected)
             .ok_or(HashTreeError::CorruptedHashTree)
     }
+}
+
+/// Bhojpur: a block of a directory whose checksum is right.
+fn read_directory_block<B: BlockIo>(
+    fs: &mut Ext4FileSystem,
+    block_dev: &mut Jbd2Dev<B>,
+    block: AbsoluteBN,
+    directory: (InodeNumber, &Ext4Inode),
+    form: DirectoryBlockForm,
+    operation: &'static str,
+) -> Result<Arc<Vec<u8>>, HashTreeError> {
+    let inode = (directory.0.raw(), directory.1.i_generation);
+    fs.datablock_cache
+        .directory_block(block_dev, &fs.superblock, block, inode, form)?
+        .ok_or_else(|| {
+            HashTreeError::Filesystem(crate::Ext4Error::checksum().with_operation(operation))
+        })
 }
 
 fn select_entry(entries: &[Ext4DxEntry], target_hash: u32) -> Result<usize, HashTreeError> {

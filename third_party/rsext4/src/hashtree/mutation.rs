@@ -6,6 +6,7 @@ use super::{HashTreeError, HashTreeManager};
 use crate::{
     blockdev::{BlockIo, Jbd2Dev},
     bmalloc::{AbsoluteBN, InodeNumber},
+    cache::data_block::DirectoryBlockForm,
     checksum::{
         update_ext4_dirblock_csum32, update_ext4_dx_checksum, verify_ext4_dirblock_checksum,
     },
@@ -103,18 +104,16 @@ pub(crate) fn insert_indexed_directory_entry<B: BlockIo>(
 
     let mut updated = fs
         .datablock_cache
-        .get_or_load(device, physical_block)?
-        .data
+        .directory_block(
+            device,
+            &fs.superblock,
+            physical_block,
+            (parent_ino.raw(), parent_inode.i_generation),
+            DirectoryBlockForm::Leaf,
+        )?
+        .ok_or_else(|| Ext4Error::checksum().with_operation("htree:insert_leaf"))?
         .as_ref()
         .clone();
-    if !verify_ext4_dirblock_checksum(
-        &fs.superblock,
-        parent_ino.raw(),
-        parent_inode.i_generation,
-        &updated,
-    ) {
-        return Err(Ext4Error::checksum().with_operation("htree:insert_leaf"));
-    }
     if insert_into_leaf(
         &mut updated,
         ext4_superblock_has_metadata_csum(&fs.superblock),

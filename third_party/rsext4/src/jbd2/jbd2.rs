@@ -692,9 +692,7 @@ impl JBD2DEVSYSTEM {
         if self.running_transaction.phase != Jbd2RunningTransactionPhase::Running {
             return Err(Ext4Error::corrupted().with_operation("jbd2:commit_running_phase"));
         }
-        if self.running_transaction.updates.is_empty()
-            && self.running_transaction.revoked_blocks.is_empty()
-        {
+        if self.running_transaction.is_empty() {
             return Ok(false);
         }
 
@@ -715,8 +713,12 @@ impl JBD2DEVSYSTEM {
             sequence: self.sequence,
             log_start: self.head,
             phase: Jbd2CommitPhase::Flush,
-            updates: running.updates,
-            revoked_blocks: running.revoked_blocks,
+            updates: running
+                .updates
+                .into_iter()
+                .map(|(block, image)| Jbd2Update(block, image))
+                .collect(),
+            revoked_blocks: running.revoked_blocks.into_iter().collect(),
         });
         Ok(true)
     }
@@ -1004,6 +1006,13 @@ impl JBD2DEVSYSTEM {
         }
         self.sequence = transaction.sequence.wrapping_add(1);
 
+        let changed = transaction.updates.iter().map(|update| update.0);
+        for block in changed.chain(transaction.revoked_blocks.iter().copied()) {
+            let before = self.committed_blocks.insert(block, transaction.sequence);
+            if let Some(sequence) = before {
+                Self::drop_image(&mut self.checkpoint_transactions, sequence, block);
+            }
+        }
         self.checkpoint_transactions
             .push(Jbd2CheckpointTransaction {
                 sequence: transaction.sequence,
@@ -1014,6 +1023,26 @@ impl JBD2DEVSYSTEM {
             });
 
         Ok(true)
+    }
+
+    /// Bhojpur: a later transaction has the block: this image is neither read nor written home.
+    fn drop_image(
+        transactions: &mut [Jbd2CheckpointTransaction],
+        sequence: u32,
+        block: AbsoluteBN,
+    ) {
+        let Some(first) = transactions.first().map(|first| first.sequence) else {
+            return;
+        };
+        let Some(transaction) = transactions.get_mut(sequence.wrapping_sub(first) as usize) else {
+            return;
+        };
+        if let Ok(index) = transaction
+            .updates
+            .binary_search_by_key(&block, |update| update.0)
+        {
+            transaction.updates[index].1 = Default::default();
+        }
     }
 
     /// Checkpoints an oldest-first prefix of committed transactions and
@@ -1083,7 +1112,14 @@ impl JBD2DEVSYSTEM {
             return Err(error);
         }
 
-        self.checkpoint_transactions.drain(..completed_transactions);
+        for transaction in self.checkpoint_transactions.drain(..completed_transactions) {
+            let changed = transaction.updates.iter().map(|update| update.0);
+            for block in changed.chain(transaction.revoked_blocks.iter().copied()) {
+                if self.committed_blocks.get(&block) == Some(&transaction.sequence) {
+                    self.committed_blocks.remove(&block);
+                }
+            }
+        }
         self.used_log_records = remaining_records;
 
         Ok(true)

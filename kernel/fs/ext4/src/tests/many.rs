@@ -38,3 +38,25 @@ fn directories_grow_beside_each_other() {
 fn directories_without_an_index_grow_as_well() {
     grow(&["-b", "4096", "-O", "^dir_index"], 3000);
 }
+
+/// A new name may split the block of the directory that has the old one.
+#[test]
+fn names_change_in_a_directory_that_splits() {
+    let bench = mount(make(64 << 20, &[]));
+    let root = bench.root();
+    for round in 0..8 {
+        let directory =
+            root.create(format!("d{round}").as_bytes(), FileKind::Directory, 0o755, 0).unwrap();
+        let name = |number: u32| format!("file-number-{number:06}");
+        (0..300).for_each(|number| drop(file(&directory, &name(number))));
+        for number in 0..300 {
+            let (old, new) = (name(number), format!("{}-{round}-new", name(number)));
+            let flags = kvfs::RenameFlags::empty();
+            directory.rename(old.as_bytes(), &directory, new.as_bytes(), flags).unwrap();
+            directory.lookup(new.as_bytes()).unwrap();
+            assert!(directory.lookup(old.as_bytes()).is_err(), "{old} is still there");
+        }
+    }
+    drop(root);
+    bench.finish();
+}
