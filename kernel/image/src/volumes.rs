@@ -10,6 +10,7 @@ use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use kcore::services::Services;
 use kcore::timers::SystemTime;
@@ -61,10 +62,26 @@ pub(crate) fn shut_down() {
     all().iter().for_each(|volume| volume.shut_down());
 }
 
+/// A disk answers at once or takes its time: how long a CPU sleeps at most should
+/// an interrupt get lost.
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+/// No CPU sleeps.
+const NOBODY: usize = usize::MAX;
+
+/// Ends the sleep of the CPU that it interrupts, by that alone.
+struct Alarm;
+
+impl Wake for Alarm {
+    fn wake(&self, _key: u64, _ready: Events) {}
+}
+
 /// What a volume needs of this kernel.
 pub(crate) struct VolumeEnvironment {
     stack: Arc<khal::DeepStack>,
     flusher: Arc<Flusher>,
+    alarm: Arc<Alarm>,
+    /// The CPU that waits for the disk.
+    sleeper: AtomicUsize,
 }
 
 impl VolumeEnvironment {
@@ -82,7 +99,12 @@ impl VolumeEnvironment {
             }
         };
         drop(stacks);
-        Ok(Arc::new(Self { stack, flusher: Arc::new(Flusher) }))
+        Ok(Arc::new(Self {
+            stack,
+            flusher: Arc::new(Flusher),
+            alarm: Arc::new(Alarm),
+            sleeper: AtomicUsize::new(NOBODY),
+        }))
     }
 }
 
@@ -93,6 +115,24 @@ impl Environment for VolumeEnvironment {
 
     fn relax(&self) {
         khal::cpus::interrupt_window();
+    }
+
+    fn sleep(&self, done: &dyn Fn() -> bool) {
+        let alarm = SystemTime.arm(khal::clock::monotonic() + LONGEST_SLEEP, self.alarm.clone(), 0);
+        self.sleeper.store(khal::cpus::current(), Ordering::SeqCst);
+        // What completes from here on interrupts this CPU, or is seen now.
+        if !done() {
+            khal::cpus::doze();
+        }
+        self.sleeper.store(NOBODY, Ordering::SeqCst);
+        SystemTime.cancel(alarm);
+    }
+
+    fn wake(&self) {
+        let sleeper = self.sleeper.load(Ordering::SeqCst);
+        if sleeper != NOBODY && sleeper != khal::cpus::current() {
+            khal::cpus::wake(sleeper);
+        }
     }
 
     fn deep(&self, work: &mut dyn FnMut()) {

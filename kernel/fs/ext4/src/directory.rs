@@ -4,6 +4,7 @@
 use crate::attributes::kind_of;
 use crate::core_state::Core;
 use crate::node::Node;
+use crate::stamp::Times;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -101,20 +102,12 @@ impl Node {
         self.volume.change(|core| {
             core.set_time(now);
             let info = work(core, name)?;
-            let node = self.volume.node(core, &info)?;
-            node.set_new(now);
+            let times = Times { accessed: now, modified: now, changed: now };
+            let node = self.volume.new_node(&info, times)?;
+            node.attributes.lock().times_changed = true;
             self.follow_core(core, now)?;
             Ok(node)
         })
-    }
-
-    /// A new inode's times are not in its table yet.
-    fn set_new(&self, now: u64) {
-        let mut attributes = self.attributes.lock();
-        attributes.times.accessed = now;
-        attributes.times.modified = now;
-        attributes.times.changed = now;
-        attributes.times_changed = true;
     }
 
     pub(crate) fn make(

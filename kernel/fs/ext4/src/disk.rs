@@ -27,11 +27,19 @@ const CACHED_READ: usize = FRAME_SIZE;
 /// Frames of the cache at most.
 const CACHE_FRAMES: usize = 2048;
 
-/// Completions are looked for, not waited for.
-struct NoWake;
+/// Frames that are read at once where one is wanted: tables of inodes and young
+/// directories lie in one piece.
+const READ_AHEAD: u64 = 8;
+/// Looks at a request before its waiter sleeps: a fast disk has answered by then.
+const LOOKS: u32 = 32;
 
-impl Wake for NoWake {
-    fn wake(&self, _key: u64, _ready: Events) {}
+/// Tells who waits.
+struct Waker(Arc<dyn Environment>);
+
+impl Wake for Waker {
+    fn wake(&self, _key: u64, _ready: Events) {
+        self.0.wake();
+    }
 }
 
 struct InFlight {
@@ -44,7 +52,7 @@ pub struct Disk {
     device: Arc<dyn BlockDevice>,
     environment: Arc<dyn Environment>,
     limits: BlockLimits,
-    nobody: Arc<NoWake>,
+    waker: Arc<Waker>,
     in_flight: VecDeque<InFlight>,
     /// Frames of the device by number; what is in flight is here or nowhere.
     cache: BTreeMap<u64, Frame>,
@@ -64,11 +72,12 @@ impl Disk {
         read_only: bool,
     ) -> Self {
         let limits = device.limits();
+        let waker = Arc::new(Waker(environment.clone()));
         Self {
             device,
             environment,
             limits,
-            nobody: Arc::new(NoWake),
+            waker,
             in_flight: VecDeque::new(),
             cache: BTreeMap::new(),
             age: VecDeque::new(),
@@ -112,20 +121,53 @@ impl Disk {
             return Ok(());
         }
         self.settle(&bytes)?;
-        if buffer.len() <= CACHED_READ && self.frame_inside(offset) {
+        if buffer.len() <= CACHED_READ {
             let number = offset / FRAME_SIZE as u64;
             let last = (bytes.end - 1) / FRAME_SIZE as u64;
-            if number == last {
-                let start = number * FRAME_SIZE as u64;
-                self.settle(&(start..start + FRAME_SIZE as u64))?;
-                let frame = Frame::allocate().map_err(|_| Errno::ENOMEM)?;
-                self.transfer(BlockOperation::Read, start, &[(frame.clone(), 0, FRAME_SIZE)])?;
-                frame.read((offset - start) as usize, buffer);
-                self.remember(number, frame);
-                return Ok(());
+            if number == last && self.frame_inside(offset) {
+                self.bring_in(number)?;
+                if self.copy_cached(offset, buffer) {
+                    return Ok(());
+                }
             }
         }
         self.read_past_cache(offset, buffer)
+    }
+
+    /// Any bytes that lie in one frame.
+    pub(crate) fn read_piece(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), Errno> {
+        let end = offset.checked_add(buffer.len() as u64).ok_or(Errno::EIO)?;
+        let one_frame = !buffer.is_empty()
+            && offset / FRAME_SIZE as u64 == (end - 1) / FRAME_SIZE as u64
+            && self.frame_inside(offset);
+        if !one_frame {
+            return Err(Errno::EIO);
+        }
+        if !self.copy_cached(offset, buffer) {
+            self.bring_in(offset / FRAME_SIZE as u64)?;
+        }
+        if self.copy_cached(offset, buffer) { Ok(()) } else { Err(Errno::EIO) }
+    }
+
+    /// Reads a frame into the cache, and those behind it when they can be had.
+    fn bring_in(&mut self, number: u64) -> Result<(), Errno> {
+        let most = READ_AHEAD.min(self.max_transfer() as u64 / FRAME_SIZE as u64);
+        let end = (number + most).min(self.capacity() / FRAME_SIZE as u64);
+        let next = self.cache.range(number..).next().map_or(u64::MAX, |(next, _)| *next);
+        let ahead = end.min(next).saturating_sub(number).max(1);
+        self.read_frames(number, ahead).or_else(|_| self.read_frames(number, 1))
+    }
+
+    fn read_frames(&mut self, number: u64, count: u64) -> Result<(), Errno> {
+        let start = number * FRAME_SIZE as u64;
+        let len = count as usize * FRAME_SIZE;
+        self.settle(&(start..start + len as u64))?;
+        let frames = frames_for(len)?;
+        self.transfer(BlockOperation::Read, start, &frames)?;
+        for (number, (frame, ..)) in (number..).zip(frames) {
+            self.remember(number, frame);
+        }
+        Ok(())
     }
 
     /// A read of a run, which may cover frames of the cache: those are as the
@@ -291,7 +333,7 @@ impl Disk {
         }));
         let sector = offset / u64::from(self.limits.sector_size);
         let request =
-            Arc::new(BlockRequest::new(operation, sector, segments, self.nobody.clone(), 0));
+            Arc::new(BlockRequest::new(operation, sector, segments, self.waker.clone(), 0));
         loop {
             match self.device.submit(request.clone()) {
                 Ok(()) => return Ok(request),
@@ -307,12 +349,15 @@ impl Disk {
     }
 
     fn wait(&self, request: &BlockRequest) -> Result<(), Errno> {
+        let mut looks = 0;
         loop {
             self.device.poll();
             match request.result() {
                 Some(result) => return result,
-                None => self.environment.relax(),
+                None if looks < LOOKS => self.environment.relax(),
+                None => self.environment.sleep(&|| request.result().is_some()),
             }
+            looks += 1;
         }
     }
 

@@ -129,25 +129,16 @@ impl Layout {
         let at = self.descriptors_at + u64::from(group) * self.descriptor_size;
         let mut descriptor = [0; 64];
         let len = if self.wide { 64 } else { 32 };
-        read_bytes(disk, at, &mut descriptor[..len])?;
+        disk.read_piece(at, &mut descriptor[..len]).ok()?;
         let high = if self.wide { u64::from(u32_at(&descriptor, 0x28)) } else { 0 };
         let table = high << 32 | u64::from(u32_at(&descriptor, 0x08));
         let at = table.checked_mul(self.block_size)?;
         let at = at.checked_add(u64::from(slot) * self.inode_size)?;
         let mut record = [0; 160];
         let len = self.inode_size.min(160) as usize;
-        read_bytes(disk, at, &mut record[..len])?;
+        disk.read_piece(at, &mut record[..len]).ok()?;
         Some(record)
     }
-}
-
-fn read_bytes(disk: &mut Disk, at: u64, bytes: &mut [u8]) -> Option<()> {
-    const FRAME: u64 = kmm::FRAME_SIZE as u64;
-    let inside = (at % FRAME) as usize;
-    let mut frame = alloc::vec![0; kmm::FRAME_SIZE];
-    disk.read_at(at - inside as u64, &mut frame).ok()?;
-    bytes.copy_from_slice(frame.get(inside..inside + bytes.len())?);
-    Some(())
 }
 
 /// The low 32 bits of the seconds, and the time in nanoseconds; "Inode

@@ -6,7 +6,7 @@ use crate::core_state::Core;
 use crate::disk::Disk;
 use crate::error::{errno, is_damage};
 use crate::node::Node;
-use crate::stamp::Remembered;
+use crate::stamp::{Remembered, Times};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
@@ -27,6 +27,15 @@ pub trait Environment: Send + Sync {
 
     /// Between two looks at the disk: serves interrupts.
     fn relax(&self) {}
+
+    /// Waits for `done`, which becomes true right before [`wake`](Self::wake) is
+    /// called; may return early. One call at a time for each environment.
+    fn sleep(&self, _done: &dyn Fn() -> bool) {
+        self.relax();
+    }
+
+    /// A request ended, maybe in an interrupt handler, on whatever CPU.
+    fn wake(&self) {}
 
     /// Runs `work` where it has a deep stack (64 KiB). One call at a time for
     /// each environment.
@@ -234,8 +243,7 @@ impl Volume {
     /// The node of an inode.
     pub(crate) fn node(&self, core: &mut Core, info: &InodeInfo) -> Ext4Result<Arc<Node>> {
         let number = info.number.raw();
-        let known = self.nodes.lock().get(&number).and_then(Weak::upgrade);
-        if let Some(node) = known {
+        if let Some(node) = self.known(number) {
             return Ok(node);
         }
         if core.is_endless_link(info) {
@@ -246,9 +254,15 @@ impl Volume {
         if info.is_directory() && info.size > info.blocks.saturating_mul(512) {
             return Err(Ext4Error::corrupted().with_operation("directory:size"));
         }
-        let volume = self.this.upgrade().ok_or_else(Ext4Error::busy)?;
         let remembered = self.remembered.lock().find(number);
         let times = remembered.unwrap_or_else(|| core.times(info));
+        self.new_node(info, times)
+    }
+
+    /// The node of an inode that was made just now, at `times`.
+    pub(crate) fn new_node(&self, info: &InodeInfo, times: Times) -> Ext4Result<Arc<Node>> {
+        let number = info.number.raw();
+        let volume = self.this.upgrade().ok_or_else(Ext4Error::busy)?;
         let node = Node::new(volume, info, Attributes::of(info, times))?;
         self.nodes.lock().insert(number, Arc::downgrade(&node));
         Ok(node)

@@ -44,6 +44,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 /// CPUs: who runs, sleeping, waking others.
 pub mod cpus {
     pub use super::cpu::interrupt_window;
+    /// Sleeps until an interrupt with the thread that runs here kept in place.
+    pub use super::cpu::wait_for_interrupt as doze;
     pub use super::percpu::{MAX_CPUS, count};
     pub use super::shootdown::wait_for_interrupt;
     pub use super::smp::start_others;

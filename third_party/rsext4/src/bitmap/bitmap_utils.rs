@@ -66,6 +66,16 @@ pub fn test_bit(data: &[u8], bit_idx: u32) -> Option<bool> {
     Some((data[byte_idx] & (1 << bit_pos)) != 0)
 }
 
+/// Bhojpur: where a search for a clear bit goes on from `bit_idx`: past the bytes that have none.
+pub(crate) fn skip_full_bytes(data: &[u8], bit_idx: u32) -> u32 {
+    if !bit_idx.is_multiple_of(8) {
+        return bit_idx;
+    }
+    let rest = data.get((bit_idx / 8) as usize..).unwrap_or_default();
+    let full = rest.iter().take_while(|byte| **byte == 0xff).count();
+    bit_idx.saturating_add((full as u32).saturating_mul(8))
+}
+
 /// Toggles a bit in-place. Returns `false` if the bit is out of range.
 pub fn toggle_bit(data: &mut [u8], bit_idx: u32) -> bool {
     let byte_idx = (bit_idx / 8) as usize;

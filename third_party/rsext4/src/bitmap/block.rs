@@ -17,6 +17,11 @@ impl<'a> BlockBitmap<'a> {
         }
     }
 
+    /// Bhojpur: the bitmap's bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.data
+    }
+
     /// Returns whether the block is allocated.
     pub fn is_allocated(&self, block_idx: u32) -> Option<bool> {
         if block_idx >= self.blocks_per_group {

@@ -17,6 +17,11 @@ impl<'a> InodeBitmap<'a> {
         }
     }
 
+    /// Bhojpur: the bitmap's bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.data
+    }
+
     /// Returns whether the inode is allocated.
     pub fn is_allocated(&self, inode_idx: u32) -> Option<bool> {
         Self::is_allocated_in(self.data, self.inodes_per_group, inode_idx)

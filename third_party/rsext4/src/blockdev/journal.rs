@@ -1605,6 +1605,17 @@ impl<B: BlockIo> Jbd2Dev<B> {
             return Err(Ext4Error::buffer_too_small(buf.len(), required));
         }
 
+        // Bhojpur: one block that the journal has is not read first.
+        if count == 1
+            && let Some(image) = self
+                .system
+                .as_ref()
+                .and_then(|system| Self::visible_update(system, block_id))
+            && image.len() == block_size
+        {
+            buf[..block_size].copy_from_slice(image);
+            return Ok(());
+        }
         self.inner.read_blocks(buf, block_id, count)?;
 
         let Some(system) = self.system.as_ref() else {
@@ -1663,6 +1674,44 @@ impl<B: BlockIo> Jbd2Dev<B> {
         }
 
         Ok(())
+    }
+
+    /// Bhojpur: writes a part of a metadata block, with one copy of the block at most.
+    pub(crate) fn write_metadata_part(
+        &mut self,
+        block_id: AbsoluteBN,
+        offset: usize,
+        data: &[u8],
+    ) -> Ext4Result<()> {
+        let mut image = match self
+            .system
+            .as_ref()
+            .filter(|_| self.journal_use)
+            .and_then(|system| Self::visible_update(system, block_id))
+        {
+            Some(image) => image.to_vec(),
+            None => {
+                let mut image = alloc::vec![0; self.inner.block_size() as usize];
+                self.inner.read_blocks(&mut image, block_id, 1)?;
+                image
+            }
+        };
+        let end = offset
+            .checked_add(data.len())
+            .ok_or_else(Ext4Error::corrupted)?;
+        image
+            .get_mut(offset..end)
+            .ok_or_else(Ext4Error::corrupted)?
+            .copy_from_slice(data);
+        if !self.journal_use {
+            return self.write_blocks(&image, block_id, 1, true);
+        }
+        self.ensure_not_aborted("jbd2:write_after_abort")?;
+        let transaction_capacity = self.journal_transaction_capacity()?;
+        self.enqueue_journal_update(
+            Jbd2Update(block_id, image.into_boxed_slice()),
+            transaction_capacity,
+        )
     }
 
     /// Zeroes a contiguous metadata region with bounded multi-block writes.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::bitmap::bitmap_utils::skip_full_bytes;
 use crate::error::{Ext4Error, Ext4Result};
 
 /// Result of a block allocation request.
@@ -120,10 +121,12 @@ impl BlockAllocator {
 
     /// Find the first free block in a bitmap.
     fn find_free_block(&self, bitmap: &BlockBitmap) -> Ext4Result<Option<u32>> {
-        for block_idx in 0..self.blocks_per_group {
+        let mut block_idx = skip_full_bytes(bitmap.bytes(), 0);
+        while block_idx < self.blocks_per_group {
             if bitmap.is_allocated(block_idx) == Some(false) {
                 return Ok(Some(block_idx));
             }
+            block_idx = skip_full_bytes(bitmap.bytes(), block_idx + 1);
         }
         Ok(None)
     }
@@ -137,7 +140,8 @@ impl BlockAllocator {
         let mut consecutive = 0u32;
         let mut start_idx = 0u32;
 
-        for block_idx in 0..self.blocks_per_group {
+        let mut block_idx = skip_full_bytes(bitmap.bytes(), 0);
+        while block_idx < self.blocks_per_group {
             if bitmap.is_allocated(block_idx) == Some(false) {
                 if consecutive == 0 {
                     start_idx = block_idx;
@@ -146,8 +150,10 @@ impl BlockAllocator {
                 if consecutive == count {
                     return Ok(Some(start_idx));
                 }
+                block_idx += 1;
             } else {
                 consecutive = 0;
+                block_idx = skip_full_bytes(bitmap.bytes(), block_idx + 1);
             }
         }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::bitmap::bitmap_utils::skip_full_bytes;
 use crate::error::{Ext4Error, Ext4Result};
 
 /// Result of an inode allocation request.
@@ -96,10 +97,12 @@ impl InodeAllocator {
             0
         };
 
-        for inode_idx in start_idx..self.inodes_per_group {
+        let mut inode_idx = start_idx;
+        while inode_idx < self.inodes_per_group {
             if bitmap.is_allocated(inode_idx) == Some(false) {
                 return Ok(Some(inode_idx));
             }
+            inode_idx = skip_full_bytes(bitmap.bytes(), inode_idx + 1);
         }
         Ok(None)
     }

@@ -405,14 +405,7 @@ impl InodeCache {
         offset: usize,
         data: &[u8],
     ) -> Ext4Result<()> {
-        let mut buffer = alloc::vec![0u8; block_dev.block_size() as usize];
-        block_dev.read_blocks(&mut buffer, block_num, 1)?;
-        let end = offset
-            .checked_add(data.len())
-            .ok_or(Ext4Error::corrupted())?;
-        let dst = buffer.get_mut(offset..end).ok_or(Ext4Error::corrupted())?;
-        dst.copy_from_slice(data);
-        block_dev.write_blocks(&buffer, block_num, 1, true)
+        block_dev.write_metadata_part(block_num, offset, data)
     }
 
     fn write_dirty_inode_blocks<B: BlockIo>(
