@@ -8,6 +8,7 @@ use crate::stamp::Times;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 use kio::{DirEntry, Errno, FileKind, Result};
 use kvfs::{Inode, RenameFlags};
 use rsext4::{
@@ -151,7 +152,11 @@ impl Node {
     }
 
     /// A file that has a name for a moment within one transaction.
-    pub(crate) fn make_unnamed(&self, permissions: u32) -> Result<Arc<dyn Inode>> {
+    pub(crate) fn make_unnamed(
+        &self,
+        permissions: u32,
+        linkable: bool,
+    ) -> Result<Arc<dyn Inode>> {
         let parent = self.inode()?;
         let (context, mode) = self.inherited(FileKind::Regular, permissions);
         let mode = FilePermissions::new(mode).map_err(|_| Errno::EINVAL)?;
@@ -161,15 +166,23 @@ impl Node {
             let _ = core.engine.unlink(parent, name)?;
             Ok(InodeInfo { links: 0, ..info })
         })?;
+        node.linkable.store(linkable, Ordering::Relaxed);
         Ok(node)
     }
 
     pub(crate) fn add_link(&self, name: &[u8], target: &Node) -> Result<()> {
         self.check_directory()?;
-        // A name for a file without one would need it off the list of orphans.
-        if target.is_unlinked() {
+        // linkat(2): what lost its last name gets none again.
+        let first = target.is_unlinked();
+        if first && !target.linkable.swap(false, Ordering::Relaxed) {
             return Err(Errno::ENOENT);
         }
+        let outcome = self.add_link_to(name, target);
+        target.linkable.store(first && outcome.is_err(), Ordering::Relaxed);
+        outcome
+    }
+
+    fn add_link_to(&self, name: &[u8], target: &Node) -> Result<()> {
         let (parent, number, name) = (self.inode()?, target.inode()?, file_name(name)?);
         let now = self.volume.now();
         self.volume.change(|core| {

@@ -28,6 +28,8 @@ pub(crate) struct Node {
     attachment: Attachment,
     /// It was freed, or is on the list for that.
     reaped: AtomicBool,
+    /// It was made without a name, and may get its first.
+    pub(crate) linkable: AtomicBool,
 }
 
 impl Node {
@@ -46,6 +48,7 @@ impl Node {
             attributes: SpinLock::new(attributes),
             attachment: SpinLock::new(None),
             reaped: AtomicBool::new(false),
+            linkable: AtomicBool::new(false),
         }))
     }
 
@@ -254,8 +257,8 @@ impl Inode for Node {
         self.make_symlink(name, target)
     }
 
-    fn create_unnamed(&self, permissions: u32) -> Result<Arc<dyn Inode>> {
-        self.make_unnamed(permissions)
+    fn create_unnamed(&self, permissions: u32, linkable: bool) -> Result<Arc<dyn Inode>> {
+        self.make_unnamed(permissions, linkable)
     }
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {

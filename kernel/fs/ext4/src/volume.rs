@@ -399,9 +399,11 @@ impl Volume {
             // Another CPU that had the core may have kept them from being freed.
             self.reap_waiting();
         }
-        let outcome = self.with(Core::unmount);
+        let mut reason = None;
+        let outcome = self.with(|core| core.unmount().inspect_err(|error| reason = Some(*error)));
         if let Err(error) = outcome {
-            self.environment.report(format_args!("{}: unmounting: {error}", self.options.source));
+            let reason: &dyn fmt::Display = reason.as_ref().map_or(&error, |reason| reason);
+            self.environment.report(format_args!("{}: unmounting: {reason}", self.options.source));
         }
         self.ended.store(true, Ordering::Relaxed);
         // What could not be written will never be.

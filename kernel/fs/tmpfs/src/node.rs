@@ -287,12 +287,12 @@ impl Inode for Node {
         })
     }
 
-    fn create_unnamed(&self, permissions: u32) -> Result<Arc<dyn Inode>> {
+    fn create_unnamed(&self, permissions: u32, linkable: bool) -> Result<Arc<dyn Inode>> {
         drop(self.entries()?);
         let node = Node::new(&self.shared, FileKind::Regular, permissions, 0)?;
         node.attributes.set_links(0);
         node.attributes.inherit(&self.attributes, node.kind);
-        node.linkable.store(true, Ordering::Relaxed);
+        node.linkable.store(linkable, Ordering::Relaxed);
         Ok(node)
     }
 

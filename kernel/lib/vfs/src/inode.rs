@@ -89,8 +89,9 @@ pub trait Inode: File {
         Err(Errno::ENOTDIR)
     }
 
-    /// Makes a file without a name, as O_TMPFILE asks for.
-    fn create_unnamed(&self, _permissions: u32) -> Result<Arc<dyn Inode>> {
+    /// Makes a file without a name, as O_TMPFILE asks for. Only a `linkable` one
+    /// may get its first name later, once.
+    fn create_unnamed(&self, _permissions: u32, _linkable: bool) -> Result<Arc<dyn Inode>> {
         Err(Errno::EOPNOTSUPP)
     }
 

@@ -74,7 +74,9 @@ impl Namespace {
             return Err(Errno::ENOTDIR);
         }
         directory.mount.check_writable()?;
-        let inode = directory.inode().create_unnamed(permissions & 0o7777)?;
+        // open(2): with O_EXCL it never gets a name.
+        let linkable = !flags.contains(OpenFlags::EXCL);
+        let inode = directory.inode().create_unnamed(permissions & 0o7777, linkable)?;
         let name = alloc::format!("#{}", inode.stat()?.inode);
         let dentry = Dentry::unhashed(inode.clone(), Some(directory.dentry), name.as_bytes());
         dentry.mark_unlinked();

@@ -35,7 +35,7 @@ impl fmt::Display for ErrorContext {
             ErrorContext::Alignment { offset, alignment } => {
                 write!(f, "offset={offset}, alignment={alignment}")
             }
-            ErrorContext::Operation { op } => write!(f, "op={op}"),
+            ErrorContext::Operation { op } => f.write_str(op),
             ErrorContext::Feature { set, bits } => write!(f, "set={set:?}, bits={bits:#x}"),
             ErrorContext::Capability { name } => write!(f, "capability={name}"),
         }

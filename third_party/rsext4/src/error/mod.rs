@@ -1,8 +1,10 @@
 //! OS-independent ext4 domain errors.
 
 mod context;
+mod packed;
 
 pub use context::{ErrorContext, FeatureSet};
+use packed::PackedError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Ext4ErrorKind {
@@ -60,41 +62,46 @@ pub enum Ext4ErrorKind {
     InvalidMagic,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{kind}: {context:?}")]
-pub struct Ext4Error {
-    kind: Ext4ErrorKind,
-    context: Option<ErrorContext>,
+struct InBrackets(Option<ErrorContext>);
+
+impl core::fmt::Display for InBrackets {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match &self.0 {
+            Some(context) => write!(f, " ({context})"),
+            None => Ok(()),
+        }
+    }
 }
+
+// Bhojpur: shown in words, and not in the form of its source.
+#[derive(Clone, Copy, thiserror::Error)]
+#[error("{}{}", .0.kind, InBrackets(.0.context()))]
+pub struct Ext4Error(PackedError);
 
 pub type Ext4Result<T> = Result<T, Ext4Error>;
 
 impl Ext4Error {
     pub const fn new(kind: Ext4ErrorKind) -> Self {
-        Self {
-            kind,
-            context: None,
-        }
+        Self(PackedError::new(kind))
     }
 
     pub const fn kind(self) -> Ext4ErrorKind {
-        self.kind
+        self.0.kind
     }
 
-    pub const fn context(self) -> Option<ErrorContext> {
-        self.context
+    pub fn context(self) -> Option<ErrorContext> {
+        self.0.context()
     }
 
     pub const fn is_corruption(self) -> bool {
         matches!(
-            self.kind,
+            self.kind(),
             Ext4ErrorKind::Corrupted | Ext4ErrorKind::ChecksumMismatch
         )
     }
 
-    pub const fn with_context(mut self, context: ErrorContext) -> Self {
-        self.context = Some(context);
-        self
+    pub const fn with_context(self, context: ErrorContext) -> Self {
+        Self(self.0.with_context(context))
     }
 
     pub const fn with_operation(self, op: &'static str) -> Self {
@@ -227,6 +234,20 @@ impl Ext4Error {
     }
 }
 
+impl PartialEq for Ext4Error {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind() == other.kind() && self.context() == other.context()
+    }
+}
+
+impl Eq for Ext4Error {}
+
+impl core::fmt::Debug for Ext4Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Display::fmt(self, f)
+    }
+}
+
 impl From<Ext4ErrorKind> for Ext4Error {
     fn from(kind: Ext4ErrorKind) -> Self {
         Self::new(kind)
@@ -242,7 +263,7 @@ mod tests {
     fn domain_error_keeps_kind_and_context() {
         let err = Ext4Error::buffer_too_small(4, 8);
         assert_eq!(err.kind(), Ext4ErrorKind::InvalidInput);
-        assert!(err.to_string().contains("provided: 4"));
+        assert!(err.to_string().contains("provided=4"));
     }
 
     #[test]

@@ -30,7 +30,10 @@ fn link_inode_at_in_transaction<B: BlockIo>(
         return Err(Ext4Error::invalid_input());
     }
     let target_inode = fs.get_inode_by_num(block_dev, request.target)?;
-    if target_inode.i_links_count == 0 {
+    // Bhojpur: the first name of a file that was made without one. Whether it may have one is for
+    // the caller to know.
+    let is_orphan = target_inode.i_links_count == 0;
+    if is_orphan && !fs.orphan_contains(block_dev, request.target)? {
         return Err(Ext4Error::not_found().with_operation("link:unlinked_inode"));
     }
     if target_inode.is_dir() {
@@ -62,6 +65,12 @@ fn link_inode_at_in_transaction<B: BlockIo>(
         .map(|descriptor| descriptor.free_blocks_count())
         .collect::<Vec<_>>();
 
+    if is_orphan {
+        let before = fs.remove_orphan(block_dev, request.target)?;
+        if let Some(before) = before {
+            fs.inodetable_cache.flush(block_dev, before)?;
+        }
+    }
     fs.set_inode_links_count(block_dev, request.target, new_links)?;
     insert_dir_entry_raw(
         fs,
@@ -94,7 +103,7 @@ fn link_inode_at_in_transaction<B: BlockIo>(
             .flush(block_dev, &CacheKey::new_block(group))?;
         fs.sync_group_descriptor(block_dev, group)?;
     }
-    if !allocated_groups.is_empty() {
+    if is_orphan || !allocated_groups.is_empty() {
         fs.sync_superblock(block_dev)?;
     }
 

@@ -130,7 +130,7 @@ fn names_come_and_go() {
     root.create(b"pipe", FileKind::Fifo, 0o600, 0).unwrap();
     root.create(b"null", FileKind::CharDevice, 0o600, 0x103).unwrap();
     assert_eq!(root.lookup(b"null").unwrap().stat().unwrap().device_node, 0x103);
-    let unnamed = root.create_unnamed(0o600).unwrap();
+    let unnamed = root.create_unnamed(0o600, true).unwrap();
     write(&unnamed, 0, b"secret").unwrap();
     assert_eq!(unnamed.stat().unwrap().links, 0);
     let free = bench.mounted.statfs().free_inodes;
@@ -139,6 +139,33 @@ fn names_come_and_go() {
     assert!(bench.mounted.statfs().free_inodes > free, "what has no name and no user is freed");
     drop(root);
     bench.finish();
+}
+
+#[test]
+fn unnamed_files_get_one_first_name() {
+    let bench = mount(make(64 * MIB, &[]));
+    let root = bench.root();
+    let files: Vec<_> = (0..4).map(|_| root.create_unnamed(0o600, true).unwrap()).collect();
+    for (number, unnamed) in files.iter().enumerate() {
+        write(unnamed, 0, format!("number {number}").as_bytes()).unwrap();
+    }
+    // From the middle, the start and the end of the list of orphans.
+    for number in [2, 3, 0] {
+        root.link(format!("name{number}").as_bytes(), &files[number]).unwrap();
+        assert_eq!(files[number].stat().unwrap().links, 1);
+    }
+    assert_eq!(root.link(b"name0", &files[1]), Err(Errno::EEXIST));
+    root.link(b"later", &files[1]).unwrap();
+    root.unlink(b"later").unwrap();
+    assert_eq!(root.link(b"again", &files[1]), Err(Errno::ENOENT));
+    let never = root.create_unnamed(0o600, false).unwrap();
+    assert_eq!(root.link(b"never", &never), Err(Errno::ENOENT));
+    let named = file(&root, "named");
+    root.unlink(b"named").unwrap();
+    assert_eq!(root.link(b"named", &named), Err(Errno::ENOENT));
+    drop((files, never, named, root));
+    let image = bench.finish();
+    assert_eq!(debugfs(&image, "cat name2"), b"number 2");
 }
 
 #[test]
