@@ -16,6 +16,9 @@ use rsext4::{
 
 pub(crate) type Engine = Ext4<SharedDisk, MountedServices<(), NoopObserver, ()>>;
 
+/// Changes that wait for a commit at most: what they are waits in memory.
+const CHANGES: u32 = 2048;
+
 /// The time of the operation that is under way, in nanoseconds.
 struct OperationTime(Arc<AtomicU64>);
 
@@ -85,7 +88,16 @@ impl Core {
             && self.stamps.is_endless_link(&mut self.disk.0.lock(), info.number.raw())
     }
 
+    /// Commits when much waits for it.
+    pub(crate) fn commit_when_many(&mut self) -> Ext4Result<()> {
+        if self.changes < CHANGES {
+            return Ok(());
+        }
+        self.commit()
+    }
+
     /// Makes all that was done durable.
+    #[inline(never)]
     pub(crate) fn commit(&mut self) -> Ext4Result<()> {
         self.engine.sync()?;
         self.frees = false;

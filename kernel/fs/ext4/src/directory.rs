@@ -152,11 +152,7 @@ impl Node {
     }
 
     /// A file that has a name for a moment within one transaction.
-    pub(crate) fn make_unnamed(
-        &self,
-        permissions: u32,
-        linkable: bool,
-    ) -> Result<Arc<dyn Inode>> {
+    pub(crate) fn make_unnamed(&self, permissions: u32, linkable: bool) -> Result<Arc<dyn Inode>> {
         let parent = self.inode()?;
         let (context, mode) = self.inherited(FileKind::Regular, permissions);
         let mode = FilePermissions::new(mode).map_err(|_| Errno::EINVAL)?;

@@ -115,8 +115,6 @@ pub struct Volume {
 
 /// Blocks that stay for the metadata of what is written late.
 const SLACK_BLOCKS: u64 = 32;
-/// Changes that wait for a commit at most: what they are waits in memory.
-const CHANGES: u32 = 2048;
 
 impl Volume {
     /// Mounts the file system on `device`. A journal is replayed. With damage
@@ -180,26 +178,38 @@ impl Volume {
 
     /// Runs `work` on the core, on a deep stack, with the time set to now.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Core) -> Ext4Result<T>) -> Result<T> {
-        let mut core = self.lock_core();
-        if self.ended.load(Ordering::Relaxed) {
-            return Err(Errno::EIO);
-        }
-        core.set_time(self.now());
+        let mut core = self.enter()?;
         let mut work = Some(work);
         let mut outcome = None;
         self.environment.deep(&mut || {
             outcome = work.take().map(|work| work(&mut core));
         });
+        self.leave(core);
+        match outcome {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(error)) => Err(self.judge(error)),
+            None => Err(Errno::EIO),
+        }
+    }
+
+    /// The part of [`with`](Self::with) in front of the work, once for all works.
+    #[inline(never)]
+    fn enter(&self) -> Result<SpinGuard<'_, Core>> {
+        let core = self.lock_core();
+        if self.ended.load(Ordering::Relaxed) {
+            return Err(Errno::EIO);
+        }
+        core.set_time(self.now());
+        Ok(core)
+    }
+
+    #[inline(never)]
+    fn leave(&self, core: SpinGuard<'_, Core>) {
         self.free_blocks.store(core.engine.statfs().free_blocks, Ordering::Relaxed);
         let defer = core.pending;
         drop(core);
         if defer {
             self.defer();
-        }
-        match outcome {
-            Some(Ok(value)) => Ok(value),
-            Some(Err(error)) => Err(self.judge(error)),
-            None => Err(Errno::EIO),
         }
     }
 
@@ -221,9 +231,7 @@ impl Volume {
             core.pending = true;
             core.changes += 1;
             let value = work(core)?;
-            if core.changes >= CHANGES {
-                core.commit()?;
-            }
+            core.commit_when_many()?;
             Ok(value)
         })
     }
@@ -285,6 +293,7 @@ impl Volume {
     }
 
     /// Tells of damage, once, and takes what follows from it.
+    #[inline(never)]
     fn judge(&self, error: Ext4Error) -> Errno {
         if is_damage(error) && !self.read_only.swap(true, Ordering::Relaxed) {
             self.environment.report(format_args!(
@@ -328,12 +337,14 @@ impl Volume {
         (crate::PAGE / self.block_size).max(1)
     }
 
+    #[inline(never)]
     pub(crate) fn set_dirty(&self, node: &Arc<Node>) {
         self.dirty.lock().entry(node.number).or_insert_with(|| node.clone());
         self.defer();
     }
 
     /// The node has nothing that the disk does not have.
+    #[inline(never)]
     pub(crate) fn set_clean(&self, number: u32) {
         let node = self.dirty.lock().remove(&number);
         // Its last reference may be this one: not under the lock.
@@ -444,6 +455,7 @@ impl Volume {
 
     /// Frees inodes that lost their last user, unless the core is busy: then
     /// the next change does it.
+    #[inline(never)]
     pub(crate) fn reap_doomed(&self) {
         if self.doomed.lock().is_empty() || self.read_only.load(Ordering::Relaxed) {
             return;

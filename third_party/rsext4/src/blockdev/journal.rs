@@ -36,6 +36,18 @@ struct ActiveJournalHandle {
     touched_metadata_blocks: Vec<AbsoluteBN>,
 }
 
+/// What an open handle is, and where its operation began.
+#[derive(Clone, Copy)]
+enum HandleScope {
+    Direct,
+    Nested {
+        mark: usize,
+        touched_metadata_blocks: usize,
+        revoke_credits_remaining: usize,
+    },
+    Outer,
+}
+
 struct ActiveDirectHandle {
     credits: usize,
     before_images: Vec<Jbd2Update>,
@@ -972,116 +984,9 @@ impl<B: BlockIo> Jbd2Dev<B> {
     /// restores queued metadata images if the operation returns an error. This
     /// is not yet a complete Linux JBD2 handle: the filesystem transaction
     /// owner must also restore its caches and allocation state.
-    fn with_nested_journal_handle<T>(
-        &mut self,
-        operation: impl FnOnce(&mut Self) -> Ext4Result<T>,
-    ) -> Ext4Result<T> {
-        let mark = self
-            .system
-            .as_ref()
-            .ok_or_else(|| {
-                Ext4Error::journal_aborted().with_operation("jbd2:nested_handle_without_state")
-            })?
-            .running_transaction
-            .undo_mark();
-        let active_handle = self
-            .active_handle
-            .as_ref()
-            .ok_or_else(|| Ext4Error::corrupted().with_operation("jbd2:missing_active_handle"))?;
-        let touched_metadata_count = active_handle.touched_metadata_blocks.len();
-        let revoke_credits_remaining_snapshot = active_handle.revoke_credits_remaining;
-
-        match operation(self) {
-            Ok(value) => Ok(value),
-            Err(operation_error) => {
-                let system = self.system.as_mut().ok_or_else(|| {
-                    Ext4Error::journal_aborted().with_operation("jbd2:nested_abort_without_state")
-                })?;
-                system.running_transaction.roll_back(mark);
-                let handle = self.active_handle.as_mut().ok_or_else(|| {
-                    Ext4Error::corrupted().with_operation("jbd2:missing_active_handle")
-                })?;
-                handle
-                    .touched_metadata_blocks
-                    .truncate(touched_metadata_count);
-                handle.revoke_credits_remaining = revoke_credits_remaining_snapshot;
-                // A nested filesystem owner restores its cache snapshot after
-                // this return. Drop device-cache aliases dirtied by the failed
-                // scope so they cannot bypass the restored journal queue.
-                self.inner.discard_held();
-                Err(operation_error)
-            }
-        }
-    }
-
-    fn run_active_journal_handle<T>(
-        &mut self,
-        credits: TransactionCredits,
-        transaction_credits_at_start: usize,
-        operation: impl FnOnce(&mut Self) -> Ext4Result<T>,
-    ) -> Ext4Result<T> {
-        self.system
-            .as_mut()
-            .ok_or_else(|| {
-                Ext4Error::journal_aborted().with_operation("jbd2:handle_without_state")
-            })?
-            .running_transaction
-            .begin_undo();
-        let outcome =
-            self.run_undoable_journal_handle(credits, transaction_credits_at_start, operation);
-        if let Some(system) = self.system.as_mut() {
-            system.running_transaction.end_undo();
-        }
-        outcome
-    }
-
-    fn run_undoable_journal_handle<T>(
-        &mut self,
-        credits: TransactionCredits,
-        transaction_credits_at_start: usize,
-        operation: impl FnOnce(&mut Self) -> Ext4Result<T>,
-    ) -> Ext4Result<T> {
-        self.active_handle = Some(ActiveJournalHandle {
-            metadata_credits: 0,
-            revoke_credits_requested: 0,
-            revoke_credits_remaining: 0,
-            transaction_credits_at_start,
-            touched_metadata_blocks: Vec::with_capacity(credits.metadata_blocks),
-        });
-        match self.extend_transaction_credits(credits) {
-            Ok(TransactionHandleExtension::Extended) => {}
-            Ok(TransactionHandleExtension::RestartRequired) => {
-                self.active_handle = None;
-                return Err(Ext4Error::no_space().with_operation("jbd2:handle_credits"));
-            }
-            Err(error) => {
-                self.active_handle = None;
-                return Err(error);
-            }
-        }
-
-        match operation(self) {
-            Ok(value) => {
-                self.active_handle = None;
-                Ok(value)
-            }
-            Err(operation_error) => {
-                self.active_handle = None;
-                let Some(system) = self.system.as_mut() else {
-                    return Err(
-                        Ext4Error::journal_aborted().with_operation("jbd2:abort_without_state")
-                    );
-                };
-                system.running_transaction.roll_back(0);
-                // The active cache may contain buffers dirtied after journal
-                // write access was acquired. They must be discarded, never
-                // flushed to home locations from an aborted handle.
-                self.inner.discard_held();
-                Err(operation_error)
-            }
-        }
-    }
-
+    ///
+    /// Bhojpur: all but the call of the operation is in functions that are there once, and not
+    /// once for each operation.
     fn with_journal_handle<T, C>(
         &mut self,
         credits: C,
@@ -1090,7 +995,18 @@ impl<B: BlockIo> Jbd2Dev<B> {
     where
         C: Into<TransactionCredits>,
     {
-        let credits = credits.into();
+        let scope = self.enter_handle(credits.into())?;
+        match operation(self) {
+            Ok(value) => {
+                self.leave_handle(scope);
+                Ok(value)
+            }
+            Err(operation_error) => Err(self.fail_handle(scope, operation_error)),
+        }
+    }
+
+    #[inline(never)]
+    fn enter_handle(&mut self, credits: TransactionCredits) -> Ext4Result<HandleScope> {
         self.ensure_not_aborted("jbd2:handle_after_abort")?;
         if !self.journal_use {
             if credits.is_empty() {
@@ -1103,27 +1019,25 @@ impl<B: BlockIo> Jbd2Dev<B> {
                 credits: credits.metadata_blocks,
                 before_images: Vec::with_capacity(credits.metadata_blocks),
             });
-            return match operation(self) {
-                Ok(value) => {
-                    self.active_direct_handle = None;
-                    Ok(value)
-                }
-                Err(operation_error) => {
-                    let handle = self.active_direct_handle.take().ok_or_else(|| {
-                        Ext4Error::corrupted().with_operation("jbd2:missing_direct_handle")
-                    })?;
-                    if self.restore_direct_handle(handle).is_err() {
-                        self.abort_journal(operation_error);
-                    }
-                    Err(operation_error)
-                }
-            };
+            return Ok(HandleScope::Direct);
         }
-        if self.active_handle.is_some() {
+        let mark = self
+            .system
+            .as_ref()
+            .ok_or_else(|| {
+                Ext4Error::journal_aborted().with_operation("jbd2:handle_without_state")
+            })?
+            .running_transaction
+            .undo_mark();
+        if let Some(handle) = self.active_handle.as_ref() {
             // Linux returns the task's current handle and increments h_ref;
             // nested callers do not reserve a second set of credits. The
             // closure lifetime supplies the matching scoped reference here.
-            return self.with_nested_journal_handle(operation);
+            return Ok(HandleScope::Nested {
+                mark,
+                touched_metadata_blocks: handle.touched_metadata_blocks.len(),
+                revoke_credits_remaining: handle.revoke_credits_remaining,
+            });
         }
         if credits.is_empty() {
             return Err(Ext4Error::invalid_input().with_operation("jbd2:handle_credits"));
@@ -1142,38 +1056,117 @@ impl<B: BlockIo> Jbd2Dev<B> {
         {
             return Err(Ext4Error::busy().with_operation("jbd2:reserved_credits"));
         }
-        let (needs_commit, running_transaction_was_empty) = {
-            let Some(system) = self.system.as_ref() else {
-                return Err(
-                    Ext4Error::journal_aborted().with_operation("jbd2:handle_without_state")
-                );
-            };
-            let running_credits =
-                Self::running_transaction_credits(system, revoke_records_per_block)?;
-            let reserved = running_credits
-                .checked_add(reserved_buffer_credits)
-                .ok_or_else(Ext4Error::overflow)?
-                .checked_add(requested_buffer_credits)
-                .ok_or_else(Ext4Error::overflow)?;
-            (reserved > transaction_capacity, running_credits == 0)
-        };
+        let running_credits = self.running_credits(revoke_records_per_block)?;
+        let reserved = running_credits
+            .checked_add(reserved_buffer_credits)
+            .ok_or_else(Ext4Error::overflow)?
+            .checked_add(requested_buffer_credits)
+            .ok_or_else(Ext4Error::overflow)?;
+        let needs_commit = reserved > transaction_capacity;
         if needs_commit {
             self.commit_pending_transaction()?;
         }
-        if needs_commit || running_transaction_was_empty {
+        if needs_commit || running_credits == 0 {
             self.reserve_maximum_transaction_log_space()?;
         }
 
-        let transaction_credits_at_start = Self::running_transaction_credits(
-            self.system.as_ref().ok_or_else(|| {
-                Ext4Error::journal_aborted().with_operation("jbd2:handle_without_state")
-            })?,
-            revoke_records_per_block,
-        )?
-        .checked_add(reserved_buffer_credits)
-        .ok_or_else(Ext4Error::overflow)?;
+        let transaction_credits_at_start = self
+            .running_credits(revoke_records_per_block)?
+            .checked_add(reserved_buffer_credits)
+            .ok_or_else(Ext4Error::overflow)?;
+        self.begin_handle(credits, transaction_credits_at_start)
+    }
 
-        self.run_active_journal_handle(credits, transaction_credits_at_start, operation)
+    fn running_credits(&self, revoke_records_per_block: usize) -> Ext4Result<usize> {
+        let system = self.system.as_ref().ok_or_else(|| {
+            Ext4Error::journal_aborted().with_operation("jbd2:handle_without_state")
+        })?;
+        Self::running_transaction_credits(system, revoke_records_per_block)
+    }
+
+    #[inline(never)]
+    fn begin_handle(
+        &mut self,
+        credits: TransactionCredits,
+        transaction_credits_at_start: usize,
+    ) -> Ext4Result<HandleScope> {
+        let system = self.system.as_mut().ok_or_else(|| {
+            Ext4Error::journal_aborted().with_operation("jbd2:handle_without_state")
+        })?;
+        system.running_transaction.begin_undo();
+        self.active_handle = Some(ActiveJournalHandle {
+            metadata_credits: 0,
+            revoke_credits_requested: 0,
+            revoke_credits_remaining: 0,
+            transaction_credits_at_start,
+            touched_metadata_blocks: Vec::with_capacity(credits.metadata_blocks),
+        });
+        let refusal = match self.extend_transaction_credits(credits) {
+            Ok(TransactionHandleExtension::Extended) => return Ok(HandleScope::Outer),
+            Ok(TransactionHandleExtension::RestartRequired) => {
+                Ext4Error::no_space().with_operation("jbd2:handle_credits")
+            }
+            Err(error) => error,
+        };
+        self.leave_handle(HandleScope::Outer);
+        Err(refusal)
+    }
+
+    #[inline(never)]
+    fn leave_handle(&mut self, scope: HandleScope) {
+        match scope {
+            HandleScope::Direct => self.active_direct_handle = None,
+            HandleScope::Nested { .. } => {}
+            HandleScope::Outer => {
+                self.active_handle = None;
+                if let Some(system) = self.system.as_mut() {
+                    system.running_transaction.end_undo();
+                }
+            }
+        }
+    }
+
+    /// Takes back what an operation did that failed with `operation_error`.
+    #[inline(never)]
+    fn fail_handle(&mut self, scope: HandleScope, operation_error: Ext4Error) -> Ext4Error {
+        let mark = match scope {
+            HandleScope::Direct => {
+                let Some(handle) = self.active_direct_handle.take() else {
+                    return Ext4Error::corrupted().with_operation("jbd2:missing_direct_handle");
+                };
+                if self.restore_direct_handle(handle).is_err() {
+                    self.abort_journal(operation_error);
+                }
+                return operation_error;
+            }
+            HandleScope::Nested { mark, .. } => mark,
+            HandleScope::Outer => 0,
+        };
+        match self.system.as_mut() {
+            Some(system) => system.running_transaction.roll_back(mark),
+            None => return Ext4Error::journal_aborted().with_operation("jbd2:abort_without_state"),
+        }
+        if let HandleScope::Nested {
+            touched_metadata_blocks,
+            revoke_credits_remaining,
+            ..
+        } = scope
+        {
+            let Some(handle) = self.active_handle.as_mut() else {
+                return Ext4Error::corrupted().with_operation("jbd2:missing_active_handle");
+            };
+            handle
+                .touched_metadata_blocks
+                .truncate(touched_metadata_blocks);
+            handle.revoke_credits_remaining = revoke_credits_remaining;
+        }
+        // The active cache may contain buffers dirtied after journal write
+        // access was acquired. They must be discarded, never flushed to home
+        // locations from an aborted handle. A nested filesystem owner restores
+        // its cache snapshot after this return.
+        self.inner.discard_held();
+        self.leave_handle(scope);
+        operation_error
     }
 
     /// Runs one filesystem-owned metadata transition without allowing an
@@ -1288,7 +1281,14 @@ impl<B: BlockIo> Jbd2Dev<B> {
         if projected > self.journal_transaction_capacity()? {
             return Err(Ext4Error::corrupted().with_operation("jbd2:reserved_credit_invariant"));
         }
-        self.run_active_journal_handle(reservation.credits, transaction_credits_at_start, operation)
+        let scope = self.begin_handle(reservation.credits, transaction_credits_at_start)?;
+        match operation(self) {
+            Ok(value) => {
+                self.leave_handle(scope);
+                Ok(value)
+            }
+            Err(operation_error) => Err(self.fail_handle(scope, operation_error)),
+        }
     }
 
     pub(crate) fn free_reserved_transaction(

@@ -105,6 +105,7 @@ impl BitmapCache {
     }
 
     /// Returns a cached bitmap, loading it from disk on demand.
+    #[inline(never)]
     pub fn get_or_load<B: BlockIo>(
         &mut self,
         block_dev: &mut Jbd2Dev<B>,
@@ -132,6 +133,7 @@ impl BitmapCache {
         Ok(bitmap.verified)
     }
 
+    #[inline(never)]
     fn ensure_loaded<B: BlockIo>(
         &mut self,
         block_dev: &mut Jbd2Dev<B>,
@@ -210,19 +212,35 @@ impl BitmapCache {
         B: BlockIo,
         F: FnOnce(&mut [u8]),
     {
+        f(self.begin_modify(block_dev, key, block_num)?);
+        self.finish_modify(block_dev, key)
+    }
+
+    /// Bhojpur: what comes before and after a change is there once, and not for each change.
+    #[inline(never)]
+    fn begin_modify<B: BlockIo>(
+        &mut self,
+        block_dev: &mut Jbd2Dev<B>,
+        key: CacheKey,
+        block_num: AbsoluteBN,
+    ) -> Ext4Result<&mut [u8]> {
         self.ensure_loaded(block_dev, key, block_num)?;
         self.touch(key);
-
         let bitmap = self.cache.get_mut(&key).ok_or(Ext4Error::corrupted())?;
-        f(Arc::make_mut(&mut bitmap.data).as_mut_slice());
         bitmap.mark_dirty();
         bitmap.generation = bitmap.generation.saturating_add(1);
+        Ok(Arc::make_mut(&mut bitmap.data).as_mut_slice())
+    }
 
+    #[inline(never)]
+    fn finish_modify<B: BlockIo>(
+        &mut self,
+        block_dev: &mut Jbd2Dev<B>,
+        key: CacheKey,
+    ) -> Ext4Result<()> {
         if !USE_MULTILEVEL_CACHE {
-            let data = bitmap.data.clone();
-            let block_num = bitmap.block_num;
-            Self::write_bitmap_static(block_dev, block_num, &data)?;
             let bitmap = self.cache.get_mut(&key).ok_or(Ext4Error::corrupted())?;
+            Self::write_bitmap_static(block_dev, bitmap.block_num, &bitmap.data)?;
             bitmap.dirty = false;
             bitmap.generation = bitmap.generation.saturating_add(1);
         }
@@ -268,6 +286,7 @@ impl BitmapCache {
     }
 
     /// Flushes one bitmap to disk.
+    #[inline(never)]
     pub fn flush<B: BlockIo>(
         &mut self,
         block_dev: &mut Jbd2Dev<B>,
@@ -299,6 +318,7 @@ impl BitmapCache {
         }
     }
 
+    #[inline(never)]
     fn write_bitmap_static<B: BlockIo>(
         block_dev: &mut Jbd2Dev<B>,
         block_num: AbsoluteBN,

@@ -113,6 +113,7 @@ impl DataBlockCache {
     }
 
     /// Returns a cached block, loading it from disk on demand.
+    #[inline(never)]
     pub fn get_or_load<B: BlockIo>(
         &mut self,
         block_dev: &mut Jbd2Dev<B>,
@@ -128,6 +129,7 @@ impl DataBlockCache {
 
     /// Bhojpur: the contents of a block of a directory; `None` when its checksum, which is looked
     /// at when the block comes from the disk, is not that of `form`.
+    #[inline(never)]
     pub(crate) fn directory_block<B: BlockIo>(
         &mut self,
         block_dev: &mut Jbd2Dev<B>,
@@ -161,6 +163,7 @@ impl DataBlockCache {
         Ok(Some(cached.data.clone()))
     }
 
+    #[inline(never)]
     fn ensure_loaded<B: BlockIo>(
         &mut self,
         block_dev: &mut Jbd2Dev<B>,
@@ -179,6 +182,7 @@ impl DataBlockCache {
         Ok(())
     }
 
+    #[inline(never)]
     fn evict_lru_if_full<B: BlockIo>(&mut self, block_dev: &mut Jbd2Dev<B>) -> Ext4Result<()> {
         if self.cache.len() < self.max_entries {
             return Ok(());
@@ -207,6 +211,7 @@ impl DataBlockCache {
         Ok(())
     }
 
+    #[inline(never)]
     fn touch(&mut self, block_num: AbsoluteBN) {
         self.access_counter = self.access_counter.saturating_add(1);
         if let Some(cached) = self.cache.get_mut(&block_num) {
@@ -241,6 +246,7 @@ impl DataBlockCache {
     }
 
     /// Creates a brand-new cached block and marks it dirty.
+    #[inline(never)]
     pub fn create_new<B: BlockIo>(
         &mut self,
         block_dev: &mut Jbd2Dev<B>,
@@ -313,24 +319,42 @@ impl DataBlockCache {
         B: BlockIo,
         F: FnOnce(&mut [u8]),
     {
+        f(self.begin_modify(block_dev, block_num)?);
+        self.finish_modify(block_dev, block_num, is_metadata)
+    }
+
+    /// Bhojpur: what comes before and after a change is there once, and not for each change.
+    #[inline(never)]
+    fn begin_modify<B: BlockIo>(
+        &mut self,
+        block_dev: &mut Jbd2Dev<B>,
+        block_num: AbsoluteBN,
+    ) -> Ext4Result<&mut [u8]> {
         self.ensure_loaded(block_dev, block_num)?;
         self.touch(block_num);
-
         let cached = self
             .cache
             .get_mut(&block_num)
             .ok_or(Ext4Error::corrupted())?;
-        f(Arc::make_mut(&mut cached.data).as_mut_slice());
         cached.mark_dirty();
         cached.generation = cached.generation.saturating_add(1);
+        Ok(Arc::make_mut(&mut cached.data).as_mut_slice())
+    }
 
+    #[inline(never)]
+    fn finish_modify<B: BlockIo>(
+        &mut self,
+        block_dev: &mut Jbd2Dev<B>,
+        block_num: AbsoluteBN,
+        is_metadata: bool,
+    ) -> Ext4Result<()> {
         if !USE_MULTILEVEL_CACHE {
-            let data = cached.data.clone();
-            Self::write_block_static(block_dev, block_num, &data, self.block_size, is_metadata)?;
             let cached = self
                 .cache
                 .get_mut(&block_num)
                 .ok_or(Ext4Error::corrupted())?;
+            let data = &cached.data;
+            Self::write_block_static(block_dev, block_num, data, self.block_size, is_metadata)?;
             cached.dirty = false;
             cached.generation = cached.generation.saturating_add(1);
         }
@@ -494,6 +518,7 @@ impl DataBlockCache {
     }
 
     /// Flushes one cached filesystem metadata block through the journal owner.
+    #[inline(never)]
     pub(crate) fn flush_metadata<B: BlockIo>(
         &mut self,
         block_dev: &mut Jbd2Dev<B>,
@@ -572,6 +597,7 @@ impl DataBlockCache {
     }
 
     /// Writes one block to disk.
+    #[inline(never)]
     fn write_block_static<B: BlockIo>(
         block_dev: &mut Jbd2Dev<B>,
         block_num: AbsoluteBN,

@@ -124,6 +124,7 @@ impl InodeCache {
         Ok((Ext4Inode::decode_checked(&raw_inode)?, raw_inode))
     }
 
+    #[inline(never)]
     pub fn get_or_load<B: BlockIo>(
         &mut self,
         block_dev: &mut Jbd2Dev<B>,
@@ -139,6 +140,7 @@ impl InodeCache {
             .ok_or(Ext4Error::corrupted())
     }
 
+    #[inline(never)]
     fn ensure_loaded<B: BlockIo>(
         &mut self,
         block_dev: &mut Jbd2Dev<B>,
@@ -266,13 +268,7 @@ impl InodeCache {
         B: BlockIo,
         F: FnOnce(&mut Ext4Inode, &mut [u8]) -> Ext4Result<()>,
     {
-        self.ensure_loaded(block_dev, inode_num, block_num, offset)?;
-        self.touch(inode_num);
-
-        let cached = self
-            .cache
-            .get_mut(&inode_num)
-            .ok_or(Ext4Error::corrupted())?;
+        let cached = self.begin_modify(block_dev, inode_num, block_num, offset)?;
         let previous_inode = cached.inode;
         let previous_raw_inode = cached.raw_inode.clone();
         if let Err(error) = f(
@@ -283,18 +279,40 @@ impl InodeCache {
             cached.raw_inode = previous_raw_inode;
             return Err(error);
         }
+        self.finish_modify(block_dev, inode_num)
+    }
+
+    /// Bhojpur: what comes before and after a change is there once, and not for each change.
+    #[inline(never)]
+    fn begin_modify<B: BlockIo>(
+        &mut self,
+        block_dev: &mut Jbd2Dev<B>,
+        inode_num: InodeNumber,
+        block_num: AbsoluteBN,
+        offset: usize,
+    ) -> Ext4Result<&mut CachedInode> {
+        self.ensure_loaded(block_dev, inode_num, block_num, offset)?;
+        self.touch(inode_num);
+        self.cache
+            .get_mut(&inode_num)
+            .ok_or(Ext4Error::corrupted())
+    }
+
+    #[inline(never)]
+    fn finish_modify<B: BlockIo>(
+        &mut self,
+        block_dev: &mut Jbd2Dev<B>,
+        inode_num: InodeNumber,
+    ) -> Ext4Result<()> {
+        let cached = self
+            .cache
+            .get_mut(&inode_num)
+            .ok_or(Ext4Error::corrupted())?;
         cached.mark_dirty();
         cached.generation = cached.generation.saturating_add(1);
-
         if !USE_MULTILEVEL_CACHE {
-            let block_num = cached.block_num;
-            let offset = cached.offset_in_block;
-            let data = cached.raw_inode.clone();
-            Self::write_inode_bytes_static(block_dev, block_num, offset, &data)?;
-            let cached = self
-                .cache
-                .get_mut(&inode_num)
-                .ok_or(Ext4Error::corrupted())?;
+            let (block, offset) = (cached.block_num, cached.offset_in_block);
+            Self::write_inode_bytes_static(block_dev, block, offset, &cached.raw_inode)?;
             cached.dirty = false;
             cached.generation = cached.generation.saturating_add(1);
         }
@@ -399,6 +417,7 @@ impl InodeCache {
         }
     }
 
+    #[inline(never)]
     fn write_inode_bytes_static<B: BlockIo>(
         block_dev: &mut Jbd2Dev<B>,
         block_num: AbsoluteBN,

@@ -55,6 +55,7 @@ struct MetadataTransactionSnapshot {
 }
 
 impl MetadataTransactionSnapshot {
+    #[inline(never)]
     fn capture(filesystem: &Ext4FileSystem) -> Self {
         Self {
             superblock: filesystem.superblock,
@@ -71,6 +72,7 @@ impl MetadataTransactionSnapshot {
         }
     }
 
+    #[inline(never)]
     fn restore(self, filesystem: &mut Ext4FileSystem) {
         filesystem.superblock = self.superblock;
         filesystem.superblock_dirty = self.superblock_dirty;
