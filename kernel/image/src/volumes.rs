@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 use core::time::Duration;
 use kcore::services::Services;
 use kcore::timers::SystemTime;
@@ -62,12 +62,8 @@ pub(crate) fn shut_down() {
     all().iter().for_each(|volume| volume.shut_down());
 }
 
-/// A disk answers at once or takes its time: how long a CPU sleeps at most should
-/// an interrupt get lost.
+/// How long a CPU sleeps at most, should an interrupt get lost.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
-/// No CPU sleeps.
-const NOBODY: usize = usize::MAX;
-
 /// Ends the sleep of the CPU that it interrupts, by that alone.
 struct Alarm;
 
@@ -80,8 +76,8 @@ pub(crate) struct VolumeEnvironment {
     stack: Arc<khal::DeepStack>,
     flusher: Arc<Flusher>,
     alarm: Arc<Alarm>,
-    /// The CPU that waits for the disk.
-    sleeper: AtomicUsize,
+    /// The CPUs that wait for the disk or the volume, a bit for each.
+    sleepers: AtomicU64,
 }
 
 impl VolumeEnvironment {
@@ -103,7 +99,7 @@ impl VolumeEnvironment {
             stack,
             flusher: Arc::new(Flusher),
             alarm: Arc::new(Alarm),
-            sleeper: AtomicUsize::new(NOBODY),
+            sleepers: AtomicU64::new(0),
         }))
     }
 }
@@ -119,19 +115,24 @@ impl Environment for VolumeEnvironment {
 
     fn sleep(&self, done: &dyn Fn() -> bool) {
         let alarm = SystemTime.arm(khal::clock::monotonic() + LONGEST_SLEEP, self.alarm.clone(), 0);
-        self.sleeper.store(khal::cpus::current(), Ordering::SeqCst);
+        let bit = 1 << khal::cpus::current();
+        self.sleepers.fetch_or(bit, Ordering::SeqCst);
         // What completes from here on interrupts this CPU, or is seen now.
         if !done() {
             khal::cpus::doze();
         }
-        self.sleeper.store(NOBODY, Ordering::SeqCst);
+        self.sleepers.fetch_and(!bit, Ordering::SeqCst);
         SystemTime.cancel(alarm);
     }
 
     fn wake(&self) {
-        let sleeper = self.sleeper.load(Ordering::SeqCst);
-        if sleeper != NOBODY && sleeper != khal::cpus::current() {
-            khal::cpus::wake(sleeper);
+        fence(Ordering::SeqCst);
+        let sleepers = self.sleepers.load(Ordering::SeqCst);
+        let others = sleepers & !(1 << khal::cpus::current());
+        if others != 0 {
+            (0..khal::cpus::count())
+                .filter(|cpu| others & (1 << cpu) != 0)
+                .for_each(khal::cpus::wake);
         }
     }
 

@@ -175,6 +175,9 @@ impl Node {
         }
         let outcome = self.add_link_to(name, target);
         target.linkable.store(first && outcome.is_err(), Ordering::Relaxed);
+        if let Some(target) = target.this.upgrade().filter(|_| first) {
+            self.volume.follow_name(&target);
+        }
         outcome
     }
 
@@ -213,6 +216,8 @@ impl Node {
                 attributes.links = if directory { 0 } else { u32::from(outcome.remaining_links) };
                 attributes.times.changed = now;
                 attributes.times_changed = true;
+                drop(attributes);
+                self.volume.follow_name(node);
             }
             None if outcome.requires_reap() => core.reap(outcome.inode)?,
             None => {}

@@ -12,6 +12,7 @@ use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use kdevice::BlockDevice;
@@ -29,12 +30,13 @@ pub trait Environment: Send + Sync {
     fn relax(&self) {}
 
     /// Waits for `done`, which becomes true right before [`wake`](Self::wake) is
-    /// called; may return early. One call at a time for each environment.
+    /// called; may return early.
     fn sleep(&self, _done: &dyn Fn() -> bool) {
         self.relax();
     }
 
-    /// A request ended, maybe in an interrupt handler, on whatever CPU.
+    /// A request ended, maybe in an interrupt handler, or a lock is free: whoever
+    /// sleeps, on whatever CPU, looks again.
     fn wake(&self) {}
 
     /// Runs `work` where it has a deep stack (64 KiB). One call at a time for
@@ -92,9 +94,11 @@ impl fmt::Display for MountError {
 pub struct Volume {
     pub(crate) environment: Arc<dyn Environment>,
     core: SpinLock<Core>,
+    /// Somebody has the core, or is about to give it back.
+    core_taken: AtomicBool,
     nodes: SpinLock<BTreeMap<u32, Weak<Node>>>,
     /// Nodes that the disk does not know as they are; kept until it does.
-    dirty: SpinLock<BTreeMap<u32, Arc<Node>>>,
+    dirty: SpinLock<BTreeMap<u32, DirtyNode>>,
     /// Inodes without names and without nodes, to be freed.
     doomed: SpinLock<Vec<u32>>,
     remembered: SpinLock<Remembered>,
@@ -111,6 +115,74 @@ pub struct Volume {
     /// Where the search for pages to drop goes on.
     hand: AtomicU64,
     this: Weak<Self>,
+}
+
+/// Looks at the volume's lock before the one who waits for it sleeps.
+const LOOKS: u32 = 32;
+
+/// The core while somebody has it. Who waits for it learns in the order of the
+/// fields that it is free: it is about to be, it is, look again.
+struct CoreGuard<'a> {
+    _announcement: Announcement<'a>,
+    core: SpinGuard<'a, Core>,
+    _call: Call<'a>,
+}
+
+struct Announcement<'a>(&'a AtomicBool);
+
+struct Call<'a>(&'a dyn Environment);
+
+impl Drop for Announcement<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
+}
+
+impl Deref for CoreGuard<'_> {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl DerefMut for CoreGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+}
+
+/// How the volume has a node that is dirty. What lost its last name lives as
+/// long as its users: nobody will read it again, and its inode waits to be freed.
+enum DirtyNode {
+    Kept(Arc<Node>),
+    Nameless(Weak<Node>),
+}
+
+impl DirtyNode {
+    fn of(node: &Arc<Node>) -> Self {
+        match node.is_unlinked() {
+            true => Self::Nameless(Arc::downgrade(node)),
+            false => Self::Kept(node.clone()),
+        }
+    }
+
+    fn upgrade(&self) -> Option<Arc<Node>> {
+        match self {
+            Self::Kept(node) => Some(node.clone()),
+            Self::Nameless(node) => node.upgrade(),
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(self, Self::Nameless(node) if node.strong_count() == 0)
+    }
 }
 
 /// Blocks that stay for the metadata of what is written late.
@@ -152,6 +224,7 @@ impl Volume {
         let volume = Arc::new_cyclic(|this| Self {
             environment,
             core: SpinLock::new(core),
+            core_taken: AtomicBool::new(false),
             nodes: SpinLock::default(),
             dirty: SpinLock::default(),
             doomed: SpinLock::default(),
@@ -194,7 +267,7 @@ impl Volume {
 
     /// The part of [`with`](Self::with) in front of the work, once for all works.
     #[inline(never)]
-    fn enter(&self) -> Result<SpinGuard<'_, Core>> {
+    fn enter(&self) -> Result<CoreGuard<'_>> {
         let core = self.lock_core();
         if self.ended.load(Ordering::Relaxed) {
             return Err(Errno::EIO);
@@ -204,22 +277,32 @@ impl Volume {
     }
 
     #[inline(never)]
-    fn leave(&self, core: SpinGuard<'_, Core>) {
+    fn leave(&self, core: CoreGuard<'_>) {
         self.free_blocks.store(core.engine.statfs().free_blocks, Ordering::Relaxed);
-        let defer = core.pending;
+        let pending = core.pending;
         drop(core);
-        if defer {
+        if pending {
             self.defer();
         }
     }
 
     /// Waits for the core as for the disk, since whoever has it may wait for that.
-    fn lock_core(&self) -> SpinGuard<'_, Core> {
+    fn lock_core(&self) -> CoreGuard<'_> {
+        let mut looks = 0;
         loop {
-            match self.core.try_lock() {
-                Some(core) => return core,
-                None => self.environment.relax(),
+            if let Some(core) = self.core.try_lock() {
+                self.core_taken.store(true, Ordering::SeqCst);
+                return CoreGuard {
+                    _announcement: Announcement(&self.core_taken),
+                    core,
+                    _call: Call(&*self.environment),
+                };
             }
+            match looks < LOOKS {
+                true => self.environment.relax(),
+                false => self.environment.sleep(&|| !self.core_taken.load(Ordering::SeqCst)),
+            }
+            looks += 1;
         }
     }
 
@@ -339,8 +422,25 @@ impl Volume {
 
     #[inline(never)]
     pub(crate) fn set_dirty(&self, node: &Arc<Node>) {
-        self.dirty.lock().entry(node.number).or_insert_with(|| node.clone());
+        let mut dirty = self.dirty.lock();
+        match dirty.get(&node.number) {
+            Some(known) if !known.is_gone() => {}
+            _ => {
+                dirty.insert(node.number, DirtyNode::of(node));
+            }
+        }
+        drop(dirty);
         self.defer();
+    }
+
+    /// The node got its first name or lost its last one.
+    pub(crate) fn follow_name(&self, node: &Arc<Node>) {
+        let mut dirty = self.dirty.lock();
+        let before = dirty.get_mut(&node.number);
+        let before = before.map(|known| core::mem::replace(known, DirtyNode::of(node)));
+        drop(dirty);
+        // Not under the lock.
+        drop(before);
     }
 
     /// The node has nothing that the disk does not have.
@@ -357,13 +457,20 @@ impl Volume {
 
     /// Writes all dirty pages and times to the disk's cache, without a commit.
     pub(crate) fn write_nodes(&self) -> Result<()> {
-        let nodes: Vec<Arc<Node>> = self.dirty.lock().values().cloned().collect();
+        let mut nodes: Vec<Arc<Node>> = Vec::new();
+        self.dirty.lock().retain(|_, known| {
+            let node = known.upgrade();
+            let lives = node.is_some();
+            nodes.extend(node);
+            lives
+        });
         let mut result = Ok(());
         for node in nodes {
-            // One for the table, one for this list: nobody will read it again.
-            let lost = node.is_unlinked() && Arc::strong_count(&node) == 2;
-            let outcome = if lost { node.discard() } else { node.write_back() };
-            result = result.and(outcome);
+            // Its last user went just now.
+            let lost = node.is_unlinked() && Arc::strong_count(&node) == 1;
+            if !lost {
+                result = result.and(node.write_back());
+            }
         }
         self.reap_doomed();
         result
@@ -443,6 +550,7 @@ impl Volume {
         }
         drop(nodes);
         if node.is_unlinked() {
+            self.forget_dirty(node.number);
             self.remembered.lock().forget(node.number);
             if node.take_reaping() {
                 self.doomed.lock().push(node.number);
@@ -450,6 +558,15 @@ impl Volume {
             }
         } else if let Some(times) = node.changed_times() {
             self.remembered.lock().keep(node.number, times);
+        }
+    }
+
+    /// Takes a node that is gone from the dirty ones. The number may have a new
+    /// one already.
+    fn forget_dirty(&self, number: u32) {
+        let mut dirty = self.dirty.lock();
+        if dirty.get(&number).is_some_and(DirtyNode::is_gone) {
+            dirty.remove(&number);
         }
     }
 

@@ -118,16 +118,6 @@ impl Node {
         self.volume.cached.fetch_sub(count, Ordering::Relaxed);
     }
 
-    /// Nobody will ever look: nothing of it is written.
-    pub(crate) fn discard(&self) -> Result<()> {
-        let mut pages = self.pages.lock();
-        self.remove_pages(&mut pages, 0, u64::MAX);
-        drop(pages);
-        self.attributes.lock().times_dirty = false;
-        self.volume.set_clean(self.number);
-        Ok(())
-    }
-
     /// Drops up to `count` pages that were not used lately and can come back.
     /// A file that is being worked on keeps its pages.
     pub(crate) fn drop_pages(&self, count: u64) -> u64 {

@@ -654,6 +654,7 @@ mod tests {
             mmp: Default::default(),
             journal_sb_block_start: None,
             system_zones: SystemZoneMap::default(),
+            orphans: None,
         }
     }
 
@@ -704,6 +705,7 @@ mod tests {
             mmp: Default::default(),
             journal_sb_block_start: None,
             system_zones,
+            orphans: None,
         }
     }
 
@@ -750,6 +752,7 @@ mod tests {
             mmp: Default::default(),
             journal_sb_block_start: None,
             system_zones: SystemZoneMap::default(),
+            orphans: None,
         }
     }
 

@@ -36,6 +36,8 @@ pub struct Ext4FileSystem {
     pub journal_sb_block_start: Option<AbsoluteBN>,
     /// Immutable index of filesystem metadata blocks protected from file mappings.
     pub(crate) system_zones: SystemZoneMap,
+    /// Bhojpur: the chain of orphans, once it was needed.
+    pub(crate) orphans: Option<super::orphan::OrphanList>,
 }
 
 /// In-memory filesystem metadata restored when one journal handle aborts.
@@ -74,6 +76,7 @@ impl MetadataTransactionSnapshot {
 
     #[inline(never)]
     fn restore(self, filesystem: &mut Ext4FileSystem) {
+        filesystem.orphans = None;
         filesystem.superblock = self.superblock;
         filesystem.superblock_dirty = self.superblock_dirty;
         filesystem.group_descs = self.group_descs;

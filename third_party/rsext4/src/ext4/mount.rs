@@ -539,6 +539,7 @@ impl Ext4FileSystem {
             mmp: super::mmp::MmpState::Disabled,
             journal_sb_block_start: None,
             system_zones,
+            orphans: None,
         };
 
         if !options.readonly {

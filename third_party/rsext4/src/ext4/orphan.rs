@@ -1,6 +1,11 @@
-use ::alloc::collections::BTreeSet;
+use ::alloc::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+
+/// Bhojpur: the chain of orphans, with each one's neighbours: the one that names it, and the one
+/// that it names. The chain on the disk would have to be walked for each change.
+#[derive(Default)]
+pub(crate) struct OrphanList(BTreeMap<InodeNumber, (Option<InodeNumber>, Option<InodeNumber>)>);
 
 impl Ext4FileSystem {
     fn checked_orphan_number(&self, raw: u32) -> Ext4Result<Option<InodeNumber>> {
@@ -32,19 +37,33 @@ impl Ext4FileSystem {
         block_dev: &mut Jbd2Dev<B>,
         target: InodeNumber,
     ) -> Ext4Result<bool> {
+        let list = self.take_orphans(block_dev)?;
+        let found = list.0.contains_key(&target);
+        self.orphans = Some(list);
+        Ok(found)
+    }
+
+    /// Bhojpur: the list, to be put back when the disk has what it says. Without that it is made
+    /// again.
+    fn take_orphans<B: BlockIo>(&mut self, block_dev: &mut Jbd2Dev<B>) -> Ext4Result<OrphanList> {
+        if let Some(list) = self.orphans.take() {
+            return Ok(list);
+        }
+        let mut list = OrphanList::default();
+        let mut before = None;
         let mut current = self.checked_orphan_number(self.superblock.s_last_orphan)?;
-        let mut visited = BTreeSet::new();
-        let mut found = false;
         while let Some(inode_num) = current {
-            if !visited.insert(inode_num) {
-                return Err(Ext4Error::corrupted().with_operation("orphan:cycle"));
-            }
-            if inode_num == target {
-                found = true;
+            let inode = self.get_inode_by_num(block_dev, inode_num)?;
+            if inode.i_mode == 0 {
+                return Err(Ext4Error::corrupted().with_operation("orphan:empty_inode"));
             }
             current = self.orphan_next(block_dev, inode_num)?;
+            if list.0.insert(inode_num, (before, current)).is_some() {
+                return Err(Ext4Error::corrupted().with_operation("orphan:cycle"));
+            }
+            before = Some(inode_num);
         }
-        Ok(found)
+        Ok(list)
     }
 
     pub(crate) fn validate_orphan_chain<B: BlockIo>(
@@ -76,7 +95,9 @@ impl Ext4FileSystem {
         block_dev: &mut Jbd2Dev<B>,
         inode_num: InodeNumber,
     ) -> Ext4Result<()> {
-        if self.orphan_contains(block_dev, inode_num)? {
+        let mut list = self.take_orphans(block_dev)?;
+        if list.0.contains_key(&inode_num) {
+            self.orphans = Some(list);
             return Ok(());
         }
         if !self.inode_is_allocated_checked(block_dev, inode_num)? {
@@ -93,6 +114,11 @@ impl Ext4FileSystem {
         })?;
         self.superblock.s_last_orphan = inode_num.raw();
         self.mark_superblock_dirty();
+        if let Some((before, _)) = head.and_then(|head| list.0.get_mut(&head)) {
+            *before = Some(inode_num);
+        }
+        list.0.insert(inode_num, (None, head));
+        self.orphans = Some(list);
         Ok(())
     }
 
@@ -102,33 +128,27 @@ impl Ext4FileSystem {
         block_dev: &mut Jbd2Dev<B>,
         target: InodeNumber,
     ) -> Ext4Result<Option<InodeNumber>> {
-        self.validate_orphan_chain(block_dev)?;
-        let mut previous = None;
-        let mut current = self.checked_orphan_number(self.superblock.s_last_orphan)?;
-        let mut visited = BTreeSet::new();
-
-        while let Some(inode_num) = current {
-            if !visited.insert(inode_num) {
-                return Err(Ext4Error::corrupted().with_operation("orphan:cycle"));
-            }
-            let next = self.orphan_next(block_dev, inode_num)?;
-            if inode_num == target {
-                if let Some(previous_inode) = previous {
-                    self.modify_inode(block_dev, previous_inode, |inode| {
-                        inode.i_dtime = next.map_or(0, InodeNumber::raw);
-                    })?;
-                } else {
-                    self.superblock.s_last_orphan = next.map_or(0, InodeNumber::raw);
-                    self.mark_superblock_dirty();
-                }
-                self.modify_inode(block_dev, target, |inode| inode.i_dtime = 0)?;
-                return Ok(previous);
-            }
-            previous = Some(inode_num);
-            current = next;
+        let mut list = self.take_orphans(block_dev)?;
+        let Some((previous, next)) = list.0.remove(&target) else {
+            return Err(Ext4Error::not_found().with_operation("orphan:remove_missing"));
+        };
+        if let Some(previous_inode) = previous {
+            self.modify_inode(block_dev, previous_inode, |inode| {
+                inode.i_dtime = next.map_or(0, InodeNumber::raw);
+            })?;
+        } else {
+            self.superblock.s_last_orphan = next.map_or(0, InodeNumber::raw);
+            self.mark_superblock_dirty();
         }
-
-        Err(Ext4Error::not_found().with_operation("orphan:remove_missing"))
+        self.modify_inode(block_dev, target, |inode| inode.i_dtime = 0)?;
+        if let Some((_, after)) = previous.and_then(|previous| list.0.get_mut(&previous)) {
+            *after = next;
+        }
+        if let Some((before, _)) = next.and_then(|next| list.0.get_mut(&next)) {
+            *before = previous;
+        }
+        self.orphans = Some(list);
+        Ok(previous)
     }
 
     pub(crate) fn recover_orphans<B: BlockIo>(

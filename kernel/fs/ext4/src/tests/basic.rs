@@ -4,6 +4,7 @@
 use super::{check, debugfs, errno, file, make, mount, mount_with, names, options, read, write};
 use crate::volume::Options;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 use kio::{Errno, FileKind};
