@@ -14,9 +14,10 @@
 //! names and in front of one of its own. A device without flushes has no volatile
 //! cache, as the specification says.
 //!
-//! **Waiting.** Operations on a volume wait for the disk by looking at it, under
-//! the locks that they hold, and let the machine serve interrupts in between
-//! ([`Environment::relax`]): interrupt handlers take none of the locks of files.
+//! **Waiting.** Operations on a volume wait for the disk and for the volume under
+//! the locks that they hold: they look a few times, with interrupts served in between
+//! ([`Environment::relax`]), then the CPU sleeps until something ends
+//! ([`Environment::sleep`]). Interrupt handlers take none of the locks of files.
 //!
 //! **Lock order** (all below the locks of `kvfs`): the pages of a file; the
 //! volume's core; the tables of nodes and of dirty nodes; attributes, a leaf.
@@ -34,9 +35,11 @@ mod attributes;
 mod cache;
 mod core_state;
 mod directory;
+mod dirty;
 mod disk;
 mod error;
 mod file;
+mod guard;
 mod label;
 mod node;
 mod range;

@@ -3,8 +3,10 @@
 
 use crate::attributes::Attributes;
 use crate::core_state::Core;
+use crate::dirty::DirtyNode;
 use crate::disk::Disk;
 use crate::error::{errno, is_damage};
+use crate::guard::CoreGuard;
 use crate::node::Node;
 use crate::stamp::{Remembered, Times};
 use alloc::collections::BTreeMap;
@@ -12,12 +14,11 @@ use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use kdevice::BlockDevice;
 use kio::{Errno, Result};
-use ksync::{SpinGuard, SpinLock};
+use ksync::SpinLock;
 use kvfs::{FileSystem, FsStat, Inode, MountFlags};
 use rsext4::{Ext4Error, Ext4Result, InodeInfo, InodeNumber};
 
@@ -93,9 +94,9 @@ impl fmt::Display for MountError {
 /// What the nodes of one volume share.
 pub struct Volume {
     pub(crate) environment: Arc<dyn Environment>,
-    core: SpinLock<Core>,
+    pub(crate) core: SpinLock<Core>,
     /// Somebody has the core, or is about to give it back.
-    core_taken: AtomicBool,
+    pub(crate) core_taken: AtomicBool,
     nodes: SpinLock<BTreeMap<u32, Weak<Node>>>,
     /// Nodes that the disk does not know as they are; kept until it does.
     dirty: SpinLock<BTreeMap<u32, DirtyNode>>,
@@ -115,74 +116,6 @@ pub struct Volume {
     /// Where the search for pages to drop goes on.
     hand: AtomicU64,
     this: Weak<Self>,
-}
-
-/// Looks at the volume's lock before the one who waits for it sleeps.
-const LOOKS: u32 = 32;
-
-/// The core while somebody has it. Who waits for it learns in the order of the
-/// fields that it is free: it is about to be, it is, look again.
-struct CoreGuard<'a> {
-    _announcement: Announcement<'a>,
-    core: SpinGuard<'a, Core>,
-    _call: Call<'a>,
-}
-
-struct Announcement<'a>(&'a AtomicBool);
-
-struct Call<'a>(&'a dyn Environment);
-
-impl Drop for Announcement<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::SeqCst);
-    }
-}
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        self.0.wake();
-    }
-}
-
-impl Deref for CoreGuard<'_> {
-    type Target = Core;
-
-    fn deref(&self) -> &Core {
-        &self.core
-    }
-}
-
-impl DerefMut for CoreGuard<'_> {
-    fn deref_mut(&mut self) -> &mut Core {
-        &mut self.core
-    }
-}
-
-/// How the volume has a node that is dirty. What lost its last name lives as
-/// long as its users: nobody will read it again, and its inode waits to be freed.
-enum DirtyNode {
-    Kept(Arc<Node>),
-    Nameless(Weak<Node>),
-}
-
-impl DirtyNode {
-    fn of(node: &Arc<Node>) -> Self {
-        match node.is_unlinked() {
-            true => Self::Nameless(Arc::downgrade(node)),
-            false => Self::Kept(node.clone()),
-        }
-    }
-
-    fn upgrade(&self) -> Option<Arc<Node>> {
-        match self {
-            Self::Kept(node) => Some(node.clone()),
-            Self::Nameless(node) => node.upgrade(),
-        }
-    }
-
-    fn is_gone(&self) -> bool {
-        matches!(self, Self::Nameless(node) if node.strong_count() == 0)
-    }
 }
 
 /// Blocks that stay for the metadata of what is written late.
@@ -283,26 +216,6 @@ impl Volume {
         drop(core);
         if pending {
             self.defer();
-        }
-    }
-
-    /// Waits for the core as for the disk, since whoever has it may wait for that.
-    fn lock_core(&self) -> CoreGuard<'_> {
-        let mut looks = 0;
-        loop {
-            if let Some(core) = self.core.try_lock() {
-                self.core_taken.store(true, Ordering::SeqCst);
-                return CoreGuard {
-                    _announcement: Announcement(&self.core_taken),
-                    core,
-                    _call: Call(&*self.environment),
-                };
-            }
-            match looks < LOOKS {
-                true => self.environment.relax(),
-                false => self.environment.sleep(&|| !self.core_taken.load(Ordering::SeqCst)),
-            }
-            looks += 1;
         }
     }
 
