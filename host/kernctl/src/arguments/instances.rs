@@ -26,6 +26,12 @@ pub(crate) struct Ps {
     /// Those that do not run as well
     #[arg(short, long)]
     pub(crate) all: bool,
+    /// Only the last ones that were made, whether they run or not
+    #[arg(short = 'n', long, value_name = "COUNT", conflicts_with = "latest")]
+    pub(crate) last: Option<usize>,
+    /// Only the one that was made last
+    #[arg(short, long)]
+    pub(crate) latest: bool,
     /// Only ids
     #[arg(short, long)]
     pub(crate) quiet: bool,

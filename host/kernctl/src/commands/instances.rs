@@ -24,7 +24,8 @@ pub(crate) async fn list(session: &Session, ps: &Ps) -> Result<u8, Failure> {
         }
     }
     // Who asks for a state means also those that do not run.
-    let all = ps.all || filters.iter().any(|(key, _)| *key == "state");
+    let last = ps.last.or(ps.latest.then_some(1));
+    let all = ps.all || last.is_some() || filters.iter().any(|(key, _)| *key == "state");
     let mut found = session.connect().await?.instances(all, &labels).await?;
     found.retain(|instance| {
         // docker: values of one key are alternatives, keys restrict.
@@ -35,6 +36,11 @@ pub(crate) async fn list(session: &Session, ps: &Ps) -> Result<u8, Failure> {
                 .any(|(_, value)| fits(instance, key, value))
         })
     });
+    if let Some(last) = last {
+        // RFC 3339 in UTC: the order of the texts is that of the times.
+        found.sort_by(|one, other| other.created.cmp(&one.created));
+        found.truncate(last);
+    }
     session.printer.list(&found, ps.no_trunc, &style)?;
     Ok(0)
 }

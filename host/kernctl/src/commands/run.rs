@@ -23,12 +23,7 @@ pub(crate) async fn create(session: &Session, create: &Create) -> Result<u8, Fai
 pub(crate) async fn run(session: &Session, run: &Run) -> Result<u8, Failure> {
     let mut request = request(&run.options)?;
     if run.detach {
-        if run.interactive {
-            return Err(Failure::usage(
-                "what is left to itself has no terminal: -d and -i exclude each other",
-            )
-            .advise("use -d, then kernctl attach"));
-        }
+        // -i is taken for the habit of -itd: its console is there for who attaches later.
         request.remove = run.rm;
         let instance = session.connect().await?.run(&request).await?;
         session.printer.one(&instance, || instance.id.clone())?;

@@ -18,7 +18,6 @@ fn wrong_words_are_usage() {
         (&["run", "--restart", "maybe", "web"], "policy"),
         (&["run", "--health-http", "80", "--health-tcp", "80", "web"], "cannot be used with"),
         (&["run", "--health-restart", "web"], "--health-http"),
-        (&["run", "-d", "-i", "web"], "exclude each other"),
         (&["run", "--network", "host", "web"], "is not a network"),
         (&["run", "--cpus", "0", "web"], "0"),
         (&["run", "-e", "=x", "web"], "no name"),

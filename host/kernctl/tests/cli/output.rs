@@ -8,6 +8,34 @@ use serde_json::Value;
 use crate::world::World;
 
 #[test]
+fn the_last_ones_are_listed_whatever_they_do() {
+    let world = World::new();
+    let made = |name: &str, time: &str| {
+        let mut instance = crate::fake::ended(0);
+        instance["name"] = serde_json::json!(name);
+        instance["created"] = serde_json::json!(time);
+        instance
+    };
+    let all = serde_json::json!([
+        made("old", "2020-01-01T00:00:00.900Z"),
+        made("new", "2021-01-01T00:00:00.000Z"),
+        made("middle", "2020-01-01T00:00:01.000Z"),
+    ]);
+    world.fake.answer("GET /v1/instances", crate::fake::Answer::json(200, &all));
+    for (words, wanted) in [
+        (vec!["ps", "-l"], "new\n"),
+        (vec!["ps", "-n", "2"], "new\nmiddle\n"),
+        (vec!["ps", "--last", "9"], "new\nmiddle\nold\n"),
+    ] {
+        let mut words = words;
+        words.extend(["--format", "{{.Names}}"]);
+        assert_eq!(world.ok(&words), wanted, "{words:?}");
+        assert!(world.fake.take().pop().unwrap().target.contains("all=true"));
+    }
+    world.fails(&["ps", "-l", "-n", "2"], 2);
+}
+
+#[test]
 fn tables_are_for_people() {
     let world = World::new();
     let table = world.ok(&["ps"]);
