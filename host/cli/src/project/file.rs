@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bhojpur_formats::pack::Format;
-use bhojpur_monitor::{Forward, Size};
+use bhojpur_monitor::{Forward, Protocol, Size};
 use toml_edit::{Document, Item, TableLike, Value};
 
 use crate::Failure;
@@ -100,6 +100,16 @@ impl Default for BuilderFile {
 }
 
 impl BuilderFile {
+    /// Where the program listens: the guest's side of the forwarded ports, `80` or `53/udp`.
+    #[must_use]
+    pub fn exposed(&self) -> Vec<String> {
+        let shown = |forward: &Forward| match forward.protocol {
+            Protocol::Tcp => forward.guest.to_string(),
+            Protocol::Udp => format!("{}/udp", forward.guest),
+        };
+        self.ports.iter().map(shown).collect()
+    }
+
     /// Reads the project file of a directory.
     pub fn read(directory: &Path) -> Result<Self, Failure> {
         let path = directory.join(FILE_NAME);
@@ -299,6 +309,7 @@ mod tests {
         .unwrap();
         assert_eq!(file.memory, Some(Size::mebibytes(256)));
         assert_eq!(file.environment, ["A=b"]);
+        assert_eq!(file.exposed(), ["8080/udp"]);
         assert_eq!(file.formats, [Format::Iso, Format::Ova]);
         assert_eq!(file.targets["x"].commands, ["true"]);
         assert_eq!(BuilderFile::parse("").unwrap(), BuilderFile::default());

@@ -136,6 +136,28 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
+    /// What the first version has written is there in the last.
+    #[test]
+    fn instances_of_the_first_version_are_kept() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE migrations (version INTEGER PRIMARY KEY, applied INTEGER NOT NULL) STRICT;
+                 INSERT INTO migrations VALUES (1, 0);
+                 INSERT INTO images VALUES ('i', '{}', 1, 2);
+                 INSERT INTO instances VALUES
+                 ('a', 'web', 'i', 'web', 'qemu', '{}', '[]', 3, 'running', 0, NULL, NULL, 4, 5, NULL);",
+            )
+            .unwrap();
+        migrate(&mut connection, Path::new("state.db")).unwrap();
+        let query = "SELECT name, restarts, streak FROM instances";
+        let row: (String, u32, u32) = connection
+            .query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .unwrap();
+        assert_eq!(row, ("web".to_owned(), 4, 0));
+    }
+
     #[test]
     fn a_database_is_migrated_once_and_a_newer_one_refused() {
         let mut connection = Connection::open_in_memory().unwrap();

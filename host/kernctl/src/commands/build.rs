@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use bhojpur_api::{BuildEvent, BuildQuery, Image};
 use bhojpur_cli::project::{BuilderFile, FILE_NAME};
 use bhojpur_client::{EventStream, Upload};
-use bhojpur_monitor::{Forward, Protocol, Size};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::note;
@@ -123,8 +122,8 @@ fn query(build: &Build, context: &Context) -> Result<BuildQuery, Failure> {
         env: list(&env),
         include: list(&include),
         mounts: list(&mounts),
-        ports: list(&file.ports.iter().map(exposed).collect::<Vec<_>>()),
-        memory_mib: file.memory.map(Size::as_mebibytes),
+        ports: list(&file.exposed()),
+        memory_mib: file.memory.map(|size| size.as_mebibytes()),
         cpus: (file.cpus != 1).then_some(file.cpus),
         flags: list(&flags),
         // As docker does: a name goes over to what was built last.
@@ -134,15 +133,6 @@ fn query(build: &Build, context: &Context) -> Result<BuildQuery, Failure> {
 
 fn outside(path: &str, context: &Context) -> Failure {
     Failure::usage(format!("{path} of {FILE_NAME} is outside of {}", context.root.display()))
-}
-
-/// Of a port that the project file forwards, the guest's side: which port of the host leads
-/// there is said by `run`.
-fn exposed(forward: &Forward) -> String {
-    match forward.protocol {
-        Protocol::Tcp => forward.guest.to_string(),
-        Protocol::Udp => format!("{}/udp", forward.guest),
-    }
 }
 
 /// A JSON array; nothing for an empty one.
