@@ -113,6 +113,7 @@ fn query(build: &Build, context: &Context) -> Result<BuildQuery, Failure> {
     let mut flags: Vec<String> =
         file.flags.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     flags.extend(build.flags.iter().cloned());
+    let ports = file.exposed();
     Ok(BuildQuery {
         name: build.tag.clone().unwrap_or_else(|| default_name(context)),
         path: program.display().to_string(),
@@ -122,7 +123,7 @@ fn query(build: &Build, context: &Context) -> Result<BuildQuery, Failure> {
         env: list(&env),
         include: list(&include),
         mounts: list(&mounts),
-        ports: list(&file.exposed()),
+        ports: list(&ports),
         memory_mib: file.memory.map(|size| size.as_mebibytes()),
         cpus: (file.cpus != 1).then_some(file.cpus),
         flags: list(&flags),
