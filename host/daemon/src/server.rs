@@ -91,7 +91,9 @@ async fn serve(
         listeners.spawn(listen::serve_tcp(listener, tls.acceptor, connections.clone()));
     }
     notify::ready();
-    tracing::info!(socket = ?told.socket, tcp = ?told.tcp, "ready");
+    let socket = told.socket.as_deref().map(|path| tracing::field::display(path.display()));
+    let tcp = told.tcp.map(tracing::field::display);
+    tracing::info!(socket, tcp, "ready");
     ready(told);
     let idle = idle(&engine, &connections);
     tokio::select! {
