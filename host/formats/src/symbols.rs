@@ -76,8 +76,10 @@ impl Symbols {
     /// it is not known. Of a return address, ask for the byte before it: the
     /// call may be the last instruction of its function.
     pub fn frames(&self, address: u64) -> Vec<Frame> {
-        let frames = self.lines.as_ref().map(|l| inlined(l, address)).unwrap_or_default();
-        if frames.is_empty() { self.by_table(address).into_iter().collect() } else { frames }
+        let known = self.by_table(address);
+        let frames = self.lines.as_ref().map(|l| inlined(l, address, known.as_ref()));
+        let frames = frames.unwrap_or_default();
+        if frames.is_empty() { known.into_iter().collect() } else { frames }
     }
 
     fn by_table(&self, address: u64) -> Option<Frame> {
@@ -130,12 +132,15 @@ fn lines(file: &File<'_>) -> Option<Context<Reader>> {
     Context::from_dwarf(Dwarf::load(section).ok()?).ok()
 }
 
-fn inlined(lines: &Context<Reader>, address: u64) -> Vec<Frame> {
+/// Tables of lines alone name no function but those that were inlined: the outermost one is the
+/// one that the table of symbols knows.
+fn inlined(lines: &Context<Reader>, address: u64, known: Option<&Frame>) -> Vec<Frame> {
     let mut found = Vec::new();
     let Ok(mut frames) = lines.find_frames(address).skip_all_loads() else { return found };
     while let Ok(Some(frame)) = frames.next() {
         let name = frame.function.as_ref().and_then(|f| f.raw_name().ok().map(|n| readable(&n)));
         let place = frame.location.as_ref();
+        let name = name.or_else(|| known.map(|frame| frame.function.clone()));
         let Some(function) = name else { continue };
         found.push(Frame {
             function,
