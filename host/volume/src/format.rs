@@ -20,10 +20,8 @@ pub(crate) const SUPERBLOCK_AT: u64 = 1024;
 const ROOT: u32 = 2;
 const JOURNAL: u32 = 8;
 const LOST_AND_FOUND: u32 = FIRST_INODE as u32;
-/// HAS_JOURNAL, EXT_ATTR. Without DIR_INDEX: rsext4 0.9.2 forgets, in the block count of an
-/// indexed directory, the blocks of its extent tree (`append_directory_block`), which e2fsck
-/// finds. Directories without an index grow soundly.
-const COMPAT: u32 = 0x4 | 0x8;
+/// HAS_JOURNAL, EXT_ATTR, DIR_INDEX.
+const COMPAT: u32 = 0x4 | 0x8 | 0x20;
 /// FILETYPE, EXTENTS, 64BIT.
 const INCOMPAT: u32 = 0x2 | 0x40 | 0x80;
 /// SPARSE_SUPER, LARGE_FILE, HUGE_FILE, DIR_NLINK, EXTRA_ISIZE, METADATA_CSUM.

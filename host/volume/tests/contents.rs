@@ -256,3 +256,31 @@ fn estimates_are_enough_for_many_small_files() {
     assert_eq!(volume.list("/d1").unwrap().len(), 1000);
     assert_eq!(listing(&read_tar(&mut volume, "/")).len(), 3004);
 }
+
+/// Directories of thousands of names have an index, and come out whole.
+#[test]
+fn a_large_directory_goes_in_and_comes_out() {
+    const COUNT: usize = 20_000;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("disk.raw");
+    let mut archive = TestArchive::new().directory("many/");
+    for number in 0..COUNT {
+        archive = archive.file(&format!("many/a-file-with-the-number-{number:06}"), b"");
+    }
+    let archive = archive.finish();
+    let size = size_for_tar(archive.as_slice()).unwrap();
+    let options = CreateOptions::new(size.image_size(), [9; 16]).files(size.files);
+    let mut volume = Volume::create(&path, &options).unwrap();
+    let begun = std::time::Instant::now();
+    let report = volume.write_tar("/", archive.as_slice()).unwrap();
+    assert_eq!((report.files, report.warnings.len()), (COUNT as u64, 0));
+    volume.close().unwrap();
+    assert!(begun.elapsed().as_secs() < 120, "{:?}", begun.elapsed());
+    assert_clean(&path);
+    if let Some(text) = debugfs(&path, "stat /many") {
+        assert!(text.contains("Flags: 0x81000"), "no index: {text}");
+    }
+    let mut volume = Volume::open(&path, Access::Read).unwrap();
+    let out = listing(&read_tar(&mut volume, "/many"));
+    assert_eq!(out.keys().filter(|name| name.contains("a-file-with")).count(), COUNT);
+}
