@@ -251,7 +251,8 @@ pub struct Instance {
     /// How it ended: 0-255, 128+n for signal n.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
-    /// Why it is in error, or how it ended without a status.
+    /// Why it is in error, how it ended without a status, or what the kernel in it said about the
+    /// end of its program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Where it can be reached.

@@ -46,6 +46,28 @@ pub enum Event {
     Other(String),
 }
 
+/// Why the program ended, as the kernel told it: the first line of the last report.
+///
+/// A report is a line for people, and for faults the registers and return addresses.
+#[derive(Debug, Default)]
+pub struct Reason(Option<String>);
+
+impl Reason {
+    /// Hears the line of an [`Event::Fatal`].
+    pub fn hear(&mut self, line: String) {
+        const DETAILS: [&str; 6] = ["rip ", "rax ", "rsi ", "r9 ", "r13 ", "#"];
+        if !DETAILS.iter().any(|detail| line.starts_with(detail)) {
+            self.0 = Some(line);
+        }
+    }
+
+    /// The line, when the program did not succeed: who survived a report ended for other reasons.
+    #[must_use]
+    pub fn of(self, exit: Exit) -> Option<String> {
+        self.0.filter(|_| exit.code() != 0)
+    }
+}
+
 /// Decodes the bytes of the channel.
 #[derive(Debug, Default)]
 pub struct Listener {
@@ -152,6 +174,28 @@ mod tests {
                 frames: vec![0xffff_ffff_8020_0010, 0x20]
             }]
         );
+    }
+
+    #[test]
+    fn the_reason_is_the_last_report_without_its_details() {
+        let reason = |channel: &[u8]| {
+            let (mut reason, mut exit) = (Reason::default(), Exit::Status(0));
+            for event in decode(&[channel]) {
+                match event {
+                    Event::Fatal(line) => reason.hear(line),
+                    Event::Exit(how) => exit = how,
+                    _ => {}
+                }
+            }
+            reason.of(exit)
+        };
+        let fault = b"@fatal SIGSEGV at 0x10\n@fatal rip 0 rsp 0\n@fatal r9  0\n@fatal #0 0x1\n";
+        let ended = |how: &[u8]| [fault, how].concat();
+        assert_eq!(reason(&ended(b"@exit 139 signal 11\n")).unwrap(), "SIGSEGV at 0x10");
+        // A child's end, and not the program's.
+        assert_eq!(reason(&ended(b"@exit 0\n")), None);
+        assert_eq!(reason(&ended(b"@fatal out of memory\n@exit 1\n")).unwrap(), "out of memory");
+        assert_eq!(reason(b"@exit 1\n"), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub mod volume;
 pub mod wiring;
 
 pub use accel::{Accelerator, Choice as AcceleratorChoice, ParseError as AcceleratorParseError};
-pub use control::{Event, Listener};
+pub use control::{Event, Listener, Reason};
 pub use machine::{Boot, Machine};
 pub use port::{Error as PortError, Forward, Protocol};
 pub use qemu::{Error as QemuError, Qemu};

@@ -128,6 +128,8 @@ pub struct Status {
     pub address: Option<IpAddr>,
     /// How it ended, when it was started and has ended.
     pub ended: Option<Ended>,
+    /// Why its program could not run or was ended, in the words of the guest's kernel.
+    pub reason: Option<String>,
     /// When it was last started.
     pub started_at: Option<SystemTime>,
     /// When it ended.

@@ -55,6 +55,7 @@ pub(crate) const ALL: &[Case] = &[
     case!("half-made", monitors, survival::half_made),
     case!("volumes-keep", volumes, storage::volumes_keep),
     case!("volumes-read-only", volumes, storage::volumes_read_only),
+    case!("kernel-says-why", volumes, storage::kernel_says_why),
     case!("pause", pause, pause::pause),
     case!("isolation", nothing, concurrency::isolation),
     case!("console", console, console::console),

@@ -84,3 +84,27 @@ pub(super) async fn volumes_read_only(bench: &mut Bench) -> Result<()> {
     bench.provider().remove_volume(&volume.volume).await?;
     Ok(())
 }
+
+/// A kernel that cannot start its program says why; a program that fails says that itself.
+pub(super) async fn kernel_says_why(bench: &mut Bench) -> Result<()> {
+    let volume = bench.volume("/etc/passwd/data").await?;
+    let mut plan = bench.plan(&["say=unheard"]);
+    plan.volumes = vec![volume.clone()];
+    bench.launch(&plan).await?;
+    bench.exits(&plan.id, 127).await?;
+    let status = bench.provider().status(&plan.id).await?;
+    let told = status.reason.as_deref().is_some_and(|reason| reason.contains("/etc/passwd/data"));
+    ensure!(told, "nothing tells why the program is not run: {status:?}");
+    let log = bench.log(&plan.id).await?;
+    ensure!(!log.contains("unheard"), "the program ran:\n{log}");
+
+    plan.volumes.clear();
+    plan.args = bench.plan(&["exit=127"]).args;
+    bench.provider().start(&plan).await.context("start without the volume")?;
+    bench.exits(&plan.id, 127).await?;
+    let status = bench.provider().status(&plan.id).await?;
+    ensure!(status.reason.is_none(), "a reason that is not of this run: {status:?}");
+    bench.delete(&plan.id).await?;
+    bench.provider().remove_volume(&volume.volume).await?;
+    Ok(())
+}

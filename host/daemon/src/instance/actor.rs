@@ -313,6 +313,7 @@ impl Actor {
             state: State::Stopped,
             address: None,
             ended: Some(Ended::Lost { message: error.to_string() }),
+            reason: None,
             started_at: None,
             ended_at: None,
         });

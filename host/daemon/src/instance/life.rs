@@ -205,7 +205,7 @@ impl Actor {
         self.reached_at(None);
         let now = &mut self.instance.now;
         (now.exit_code, now.error) = match &status.ended {
-            Some(Ended::Exited { code }) => (Some(*code), None),
+            Some(Ended::Exited { code }) => (Some(*code), status.reason.clone()),
             Some(Ended::Panicked { message }) => {
                 (None, Some(format!("the kernel panicked: {message}")))
             }

@@ -288,6 +288,7 @@ pub(super) fn lost(error: &bhojpur_provider::Error) -> Status {
         state: State::Stopped,
         address: None,
         ended: Some(Ended::Lost { message: error.to_string() }),
+        reason: None,
         started_at: None,
         ended_at: None,
     }

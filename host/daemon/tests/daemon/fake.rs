@@ -244,7 +244,8 @@ impl Provider for Fake {
                 None => Ended::Lost { message: "its monitor vanished".to_owned() },
             }
         });
-        Ok(Status { state, address: None, ended, started_at: None, ended_at: None })
+        let reason = fs::read_to_string(directory.join("reason")).ok();
+        Ok(Status { state, address: None, ended, reason, started_at: None, ended_at: None })
     }
 
     async fn list(&self) -> Result<Vec<InstanceId>> {

@@ -198,9 +198,19 @@ async fn drain(output: &mut Output, printer: &Printer) -> Result<(), Failure> {
     tokio::time::timeout(DRAIN, rest).await.unwrap_or(Ok(()))
 }
 
+/// Says on standard error what the kernel in an instance said about the end of its program.
+pub(crate) fn tell_reason(instance: &Instance) {
+    use std::io::Write as _;
+    if let (Some(_), Some(reason)) = (instance.exit_code, &instance.error) {
+        // Nobody reads when this fails.
+        let _ = std::io::stderr().write_all(format!("kernel: {reason}\n").as_bytes());
+    }
+}
+
 /// The status that an instance that ended gives us.
 pub(crate) fn exit_status(instance: &Instance) -> u8 {
     if let Some(code) = instance.exit_code {
+        tell_reason(instance);
         return code;
     }
     let why = instance.error.as_deref().unwrap_or("it ended without a word");

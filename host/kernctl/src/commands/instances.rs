@@ -88,6 +88,7 @@ pub(crate) async fn logs(session: &Session, logs: &Logs) -> Result<u8, Failure> 
         while let Some(piece) = bytes.next().await? {
             session.printer.raw(&piece)?;
         }
+        tell_reason(&client, &name).await;
         return Ok(0);
     }
     let shown = async {
@@ -95,6 +96,7 @@ pub(crate) async fn logs(session: &Session, logs: &Logs) -> Result<u8, Failure> 
         while let Some(chunk) = chunks.next().await? {
             session.printer.raw(&decode(&chunk)?)?;
         }
+        tell_reason(&client, &name).await;
         Ok::<u8, Failure>(0)
     };
     if !logs.delete {
@@ -109,6 +111,13 @@ pub(crate) async fn logs(session: &Session, logs: &Logs) -> Result<u8, Failure> 
         client.delete_instance(&name, true, false).await?;
     }
     result
+}
+
+/// Behind the output of one that has ended; one that is removed at its end has no more to say.
+async fn tell_reason(client: &Client, name: &str) {
+    if let Ok(instance) = client.instance(name).await {
+        console::tell_reason(&instance);
+    }
 }
 
 fn tail(text: &str) -> Result<Option<u64>, Failure> {

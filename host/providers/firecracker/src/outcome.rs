@@ -6,15 +6,24 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use bhojpur_abi::stream::Splitter;
-use bhojpur_monitor::{Event, Listener};
+use bhojpur_monitor::{Event, Listener, Reason};
 use bhojpur_provider::Ended;
 
 /// How much of the end of a log is looked at: the records that tell come last, and nothing but
 /// a few lines of a panic stands between them.
 const TAIL: u64 = 1 << 20;
 
+/// What the kernel said about the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// How it was.
+    pub ended: Ended,
+    /// Why, when that is more than a status.
+    pub reason: Option<String>,
+}
+
 /// What the kernel said about the end in the part of the log from `start` on.
-pub fn recorded(console: &Path, start: u64) -> Option<Ended> {
+pub fn recorded(console: &Path, start: u64) -> Option<Recorded> {
     let mut file = File::open(console).ok()?;
     let length = file.metadata().ok()?.len();
     // A log that is shorter than it was has been cut.
@@ -25,15 +34,22 @@ pub fn recorded(console: &Path, start: u64) -> Option<Ended> {
     ended(&bytes)
 }
 
-fn ended(stream: &[u8]) -> Option<Ended> {
+fn ended(stream: &[u8]) -> Option<Recorded> {
     let (mut splitter, mut control) = (Splitter::default(), Vec::new());
     let mut collect = |bytes: &[u8]| control.extend_from_slice(bytes);
     splitter.receive(stream, &mut |_| {}, &mut collect);
     splitter.finish(&mut |_| {}, &mut collect);
     let (mut listener, mut ended) = (Listener::default(), None);
+    let mut said = Reason::default();
     let mut event = |event| match event {
-        Event::Exit(exit) => ended = Some(Ended::Exited { code: exit.code() }),
-        Event::Panic { message, .. } => ended = Some(Ended::Panicked { message }),
+        Event::Exit(exit) => {
+            let reason = std::mem::take(&mut said).of(exit);
+            ended = Some(Recorded { ended: Ended::Exited { code: exit.code() }, reason });
+        }
+        Event::Panic { message, .. } => {
+            ended = Some(Recorded { ended: Ended::Panicked { message }, reason: None });
+        }
+        Event::Fatal(line) => said.hear(line),
         _ => {}
     };
     listener.receive(&control, &mut event);
@@ -79,6 +95,10 @@ pub fn tail(log: &Path, start: u64) -> String {
 mod tests {
     use super::*;
 
+    fn exited(code: u8) -> Option<Recorded> {
+        Some(Recorded { ended: Ended::Exited { code }, reason: None })
+    }
+
     #[test]
     fn the_last_record_counts_in_the_part_of_this_run() {
         let directory = tempfile::tempdir().unwrap();
@@ -86,11 +106,11 @@ mod tests {
         let first = b"one\n\x1b_bhojpur;@exit 3\x1b\\";
         let rest = b"two\n\x1b_bhojpur;@exit 139 signal 11\x1b\\";
         std::fs::write(&path, first).unwrap();
-        assert_eq!(recorded(&path, 0), Some(Ended::Exited { code: 3 }));
+        assert_eq!(recorded(&path, 0), exited(3));
         assert_eq!(recorded(&path, first.len() as u64), None);
         std::fs::write(&path, [&first[..], &rest[..]].concat()).unwrap();
         let second = recorded(&path, first.len() as u64);
-        assert_eq!(second, Some(Ended::Exited { code: 139 }));
+        assert_eq!(second, exited(139));
         assert_eq!(recorded(&path, 1 << 40), second);
         assert_eq!(recorded(&directory.path().join("none"), 0), None);
         // A long log with the record at its end.
@@ -102,7 +122,14 @@ mod tests {
     #[test]
     fn panics_are_told_even_when_cut_short() {
         let stream = b"\x1b_bhojpur;@panic 0 oh no\x1b\\\x1b_bhojpur;@frame 10";
-        assert_eq!(ended(stream), Some(Ended::Panicked { message: "oh no".into() }));
+        let panicked = Ended::Panicked { message: "oh no".into() };
+        assert_eq!(ended(stream), Some(Recorded { ended: panicked, reason: None }));
+    }
+
+    #[test]
+    fn the_kernel_says_why_there_is_no_program() {
+        let stream = b"\x1b_bhojpur;@fatal no disk\x1b\\\x1b_bhojpur;@exit 127\x1b\\";
+        assert_eq!(ended(stream).unwrap().reason.as_deref(), Some("no disk"));
     }
 
     #[test]

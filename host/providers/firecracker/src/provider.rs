@@ -333,6 +333,7 @@ impl Provider for Firecracker {
             state: State::Created,
             address: None,
             ended: None,
+            reason: None,
             started_at: start.map(|start| start.time()),
             ended_at: None,
         };
@@ -350,13 +351,17 @@ impl Provider for Firecracker {
                 status.state = State::Stopped;
                 status.ended_at = directory.last_written();
                 let recorded = outcome::recorded(&directory.console_log(), start.console);
-                status.ended = Some(recorded.unwrap_or_else(|| {
-                    if directory.was_killed() {
-                        return bhojpur_provider::Ended::Killed;
+                status.ended = Some(match recorded {
+                    Some(recorded) => {
+                        status.reason = recorded.reason;
+                        recorded.ended
                     }
-                    let messages = directory.monitor().messages();
-                    outcome::unrecorded(&directory.log(), start.log, &messages)
-                }));
+                    None if directory.was_killed() => bhojpur_provider::Ended::Killed,
+                    None => {
+                        let messages = directory.monitor().messages();
+                        outcome::unrecorded(&directory.log(), start.log, &messages)
+                    }
+                });
             }
         }
         Ok(status)

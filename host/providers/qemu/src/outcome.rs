@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use bhojpur_monitor::{Event, Listener};
+use bhojpur_monitor::{Event, Listener, Reason};
 use bhojpur_provider::Ended;
 
 /// What the kernel said that matters after the end.
@@ -11,6 +11,8 @@ use bhojpur_provider::Ended;
 pub(crate) struct LastWords {
     /// The program's status or the kernel's panic.
     pub(crate) ended: Option<Ended>,
+    /// Why the program ended, when that is more than its status.
+    pub(crate) reason: Option<String>,
     /// The address that the guest was given by its network.
     pub(crate) address: Option<IpAddr>,
     /// The last lines, for a report.
@@ -22,8 +24,13 @@ impl LastWords {
     pub(crate) fn read(control: &[u8]) -> Self {
         let mut listener = Listener::default();
         let mut words = Self::default();
+        let mut reason = Reason::default();
         let mut hear = |event: Event| match event {
-            Event::Exit(exit) => words.ended = Some(Ended::Exited { code: exit.code() }),
+            Event::Exit(exit) => {
+                words.ended = Some(Ended::Exited { code: exit.code() });
+                words.reason = std::mem::take(&mut reason).of(exit);
+            }
+            Event::Fatal(line) => reason.hear(line),
             Event::Panic { cpu, message, .. } => {
                 let message = format!("on CPU {cpu}: {message}");
                 words.ended = Some(Ended::Panicked { message });
@@ -77,6 +84,8 @@ mod tests {
     fn the_kernels_word_counts_most() {
         let exited = |text: &[u8]| LastWords::read(text).outcome(true, "terminating on signal 15");
         assert_eq!(exited(b"@boot 1 kernel\n@exit 143 signal 15\n"), Ended::Exited { code: 143 });
+        let refused = LastWords::read(b"@fatal /data: no such disk\n@exit 127\n");
+        assert_eq!(refused.reason.as_deref(), Some("/data: no such disk"));
         let panic = exited(b"@panic 1 out of cheese\n@frame 10\n@panic-end\n");
         assert_eq!(panic, Ended::Panicked { message: "on CPU 1: out of cheese".into() });
         assert!(matches!(exited(b"@panic 1 cut sho"), Ended::Panicked { .. }));

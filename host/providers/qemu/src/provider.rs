@@ -107,6 +107,7 @@ impl QemuProvider {
             state,
             address: address(files),
             ended: None,
+            reason: None,
             started_at: files.started_at(),
             ended_at: None,
         }
@@ -136,12 +137,14 @@ fn stopped_status(files: &Files) -> Status {
         state: State::Created,
         address: None,
         ended: None,
+        reason: None,
         started_at: files.started_at(),
         ended_at: None,
     };
     if files.was_started() {
         status.state = State::Stopped;
-        status.ended = Some(start::outcome(files));
+        let (ended, reason) = start::outcome(files);
+        (status.ended, status.reason) = (Some(ended), reason);
         // The kernel's last word, ours, or QEMU's; of a silent end nobody knows the time.
         let killed = files::changed(&files.killed());
         let said = !files.monitor().messages().is_empty();

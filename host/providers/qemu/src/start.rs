@@ -128,10 +128,11 @@ pub(crate) fn locate() -> Result<Qemu> {
     })
 }
 
-/// How the last run ended.
-pub(crate) fn outcome(files: &Files) -> bhojpur_provider::Ended {
-    let words = LastWords::read(&files.control_tail());
-    words.outcome(files.killed().exists(), &files.monitor().messages())
+/// How the last run ended, and why when the kernel said so.
+pub(crate) fn outcome(files: &Files) -> (bhojpur_provider::Ended, Option<String>) {
+    let mut words = LastWords::read(&files.control_tail());
+    let reason = words.reason.take();
+    (words.outcome(files.killed().exists(), &files.monitor().messages()), reason)
 }
 
 #[cfg(test)]

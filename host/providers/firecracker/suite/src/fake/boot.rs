@@ -69,6 +69,11 @@ impl Inside {
         if self.mounts.iter().any(|mount| mount.disk >= disks.len()) {
             self.failure = Some("a volume's disk is missing".to_owned());
         }
+        // A file of every image, below which nothing can be.
+        let nowhere = |mount: &&Mount| mount.target.starts_with("/etc/passwd/");
+        if let Some(mount) = self.mounts.iter().find(nowhere) {
+            self.failure = Some(format!("{}: ENOTDIR", mount.target));
+        }
         (self.cpus, self.memory_mib) = (machine.vcpu_count, machine.mem_size_mib);
         Self { disks, ..self }
     }
