@@ -2,6 +2,7 @@
 //! The providers that this daemon has.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bhojpur_api::Code;
@@ -71,16 +72,30 @@ pub(crate) fn installed(config: &Config, home: &Home) -> Result<Providers> {
         let directory = home.instances(kind);
         crate::home::make(&directory).map(|()| directory)
     };
-    let mut qemu = QemuProvider::new(directory(Kind::Qemu)?);
-    if let Some(word) = settings(Kind::Qemu).get("accelerator") {
-        qemu = qemu.with_accelerator(word.parse().map_err(Error::invalid)?);
-    }
+    let qemu = qemu(directory(Kind::Qemu)?, &settings(Kind::Qemu))?;
     let firecracker = firecracker::Firecracker::new(
         directory(Kind::Firecracker)?,
         firecracker_options(&settings(Kind::Firecracker))?,
     );
     let all: [Arc<dyn Provider>; 2] = [Arc::new(qemu), Arc::new(firecracker)];
     Ok(Providers::new(all, config.default_provider))
+}
+
+/// Whether a provider can be told this.
+pub(crate) fn check(kind: Kind, settings: &BTreeMap<String, String>) -> Result<()> {
+    match kind {
+        Kind::Qemu => qemu(PathBuf::new(), settings).map(|_| ()),
+        Kind::Firecracker => firecracker_options(settings).map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
+fn qemu(directory: PathBuf, settings: &BTreeMap<String, String>) -> Result<QemuProvider> {
+    let provider = QemuProvider::new(directory);
+    match settings.get("accelerator") {
+        Some(word) => Ok(provider.with_accelerator(word.parse().map_err(Error::invalid)?)),
+        None => Ok(provider),
+    }
 }
 
 fn firecracker_options(settings: &BTreeMap<String, String>) -> Result<firecracker::Config> {

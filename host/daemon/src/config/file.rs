@@ -2,6 +2,7 @@
 //! Reads `daemon.toml`. What is not understood is an error with its line and the nearest key: a
 //! typo must not be ignored.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -184,10 +185,24 @@ fn providers(config: &mut Config, section: &dyn TableLike) -> Read<()> {
         };
         let values = table(item)?;
         known(values, keys)?;
+        let mut settings = BTreeMap::new();
         for (key, item) in values.iter() {
-            let value = string(item)?;
-            config.providers.entry(kind).or_default().insert(key.to_owned(), value);
+            let value = match item.as_integer() {
+                Some(number) => number.to_string(),
+                None => string(item)?,
+            };
+            settings.insert(key.to_owned(), value);
         }
+        crate::providers::check(kind, &settings).map_err(|error| {
+            let what = error.to_string();
+            let named = |text: &str| !text.is_empty() && what.contains(text);
+            let place = values
+                .iter()
+                .find(|(key, item)| named(key) || item.as_str().is_some_and(named))
+                .map_or(item.span(), |(_, item)| item.span());
+            Problem { what, advice: error.advice().map(str::to_owned), place }
+        })?;
+        config.providers.insert(kind, settings);
     }
     Ok(())
 }

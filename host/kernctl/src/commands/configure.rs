@@ -23,7 +23,15 @@ struct Answers {
 /// What can be set about each provider that is there.
 const PROVIDERS: &[(&str, &[(&str, &str)])] = &[
     ("qemu", &[("accelerator", "Accelerator: auto, kvm or tcg")]),
-    ("firecracker", &[("binary", "Path of firecracker"), ("jailer", "Path of the jailer")]),
+    (
+        "firecracker",
+        &[
+            ("binary", "Path of firecracker"),
+            ("jailer", "Path of the jailer"),
+            ("jailer_uid", "Number of a user that has nothing, for the jailer"),
+            ("jailer_gid", "Number of a group that has nothing, for the jailer"),
+        ],
+    ),
 ];
 
 pub(crate) fn execute(configure: &Configure) -> Result<u8, Failure> {
@@ -112,7 +120,13 @@ fn ask(input: &mut impl io::BufRead) -> Result<Answers, Failure> {
     for (key, what) in
         PROVIDERS.iter().filter(|(name, _)| *name == provider).flat_map(|(_, keys)| *keys)
     {
-        let answer = question(input, &format!("{what} [found by itself]"))?;
+        let jailed = settings.iter().any(|(known, _): &(String, String)| known == "jailer");
+        if key.starts_with("jailer_") && !jailed {
+            continue;
+        }
+        let usual = if *key == "jailer" { "none" } else { "found by itself" };
+        let usual = if key.starts_with("jailer_") { "" } else { &format!(" [{usual}]") };
+        let answer = question(input, &format!("{what}{usual}"))?;
         if !answer.is_empty() {
             settings.push(((*key).to_owned(), answer));
         }
@@ -155,7 +169,7 @@ mod tests {
         assert_eq!(config.tcp.unwrap().address, "127.0.0.1:3000".parse().unwrap());
         assert!(ask(&mut io::Cursor::new("qemu\n")).is_err());
         // Whatever is asked about is something that the daemon knows.
-        let mut input = io::Cursor::new("firecracker\n/opt/\"f\"\n/opt/jailer\nno\n");
+        let mut input = io::Cursor::new("firecracker\n/opt/\"f\"\n/opt/jailer\n123\n456\nno\n");
         write(directory.path(), &path, &render(&ask(&mut input).unwrap())).unwrap();
     }
 
@@ -170,6 +184,15 @@ mod tests {
         };
         let failure = write(directory.path(), &path, &render(&answers)).unwrap_err();
         assert!(format!("{failure:?}").contains("accelerator"), "{failure:?}");
+        // What it knows and cannot use is told with its line as well.
+        for (provider, key, value) in
+            [("qemu", "accelerator", "warp"), ("firecracker", "jailer", "/opt/jailer")]
+        {
+            let settings = vec![(key.to_owned(), value.to_owned())];
+            let answers = Answers { provider: Some(provider.into()), settings, listen: None };
+            let failure = write(directory.path(), &path, &render(&answers)).unwrap_err();
+            assert!(format!("{failure:?}").contains("daemon.toml:5: "), "{failure:?}");
+        }
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }
