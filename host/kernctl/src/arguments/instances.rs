@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Commands about instances.
 
+use bhojpur_api::ExposedPort;
 use clap::{Args, Subcommand};
+
+use super::words;
 
 /// Instances, in docker's way or in the ancestor's.
 #[derive(Args, Clone, Debug)]
@@ -144,6 +147,18 @@ pub(crate) struct Rm {
     pub(crate) volumes: bool,
     #[command(flatten)]
     pub(crate) instances: InstanceNames,
+}
+
+/// `kernctl port`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  kernctl port web\n  curl http://$(kernctl port web 8080)/")]
+pub(crate) struct Published {
+    /// The instance
+    #[arg(value_name = "INSTANCE")]
+    pub(crate) instance: String,
+    /// Only what leads into this port of it
+    #[arg(value_name = "PORT[/udp]", value_parser = words::exposed)]
+    pub(crate) port: Option<ExposedPort>,
 }
 
 /// `kernctl rename`.

@@ -15,8 +15,8 @@ use clap::{Args, Command as Description, CommandFactory as _, Parser, Subcommand
 
 pub(crate) use images::{Build, Images, Import, Inspect, Rmi, Tag};
 pub(crate) use instances::{
-    Attach, Events, InstanceNames, Kill, Logs, Ps, Rename, Restart, Rm, SnapshotCommand, Start,
-    Stats, Stop,
+    Attach, Events, InstanceNames, Kill, Logs, Ps, Published, Rename, Restart, Rm, SnapshotCommand,
+    Start, Stats, Stop,
 };
 pub(crate) use run::{Create, Options, Run};
 pub(crate) use system::{
@@ -136,6 +136,8 @@ pub(crate) enum Command {
     /// Remove instances
     #[command(alias = "delete-instance")]
     Rm(Rm),
+    /// Show which ports of the daemon's machine lead into an instance
+    Port(Published),
     /// Give an instance another name
     Rename(Rename),
     /// Wait until instances end, and print their statuses
@@ -205,7 +207,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "Instances",
         &[
             "run", "create", "ps", "inspect", "logs", "attach", "stop", "start", "restart", "kill",
-            "pause", "unpause", "rm", "rename", "wait", "stats", "snapshot",
+            "pause", "unpause", "rm", "rename", "port", "wait", "stats", "snapshot",
         ],
     ),
     ("Volumes", &["volume", "cp"]),

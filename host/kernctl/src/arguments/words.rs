@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bhojpur_api::{Mount, Network, Port, Probe, Protocol, RestartPolicy};
+use bhojpur_api::{ExposedPort, Mount, Network, Port, Probe, Protocol, RestartPolicy};
 
 /// `[[ADDRESS:]HOST:]GUEST[/udp]`; without a port of the host, or with 0, a free one.
 pub(crate) fn port(text: &str) -> Result<Port, String> {
@@ -45,6 +45,19 @@ pub(crate) fn port(text: &str) -> Result<Port, String> {
         }
     };
     Ok(Port { host_address, host, guest, protocol })
+}
+
+/// `PORT[/udp]`.
+pub(crate) fn exposed(text: &str) -> Result<ExposedPort, String> {
+    let wrong = || format!("{text:?} is not a port; write for example 8080 or 53/udp");
+    let (number, protocol) = match text.split_once('/') {
+        None => (text, Protocol::Tcp),
+        Some((number, "tcp")) => (number, Protocol::Tcp),
+        Some((number, "udp")) => (number, Protocol::Udp),
+        Some(_) => return Err(wrong()),
+    };
+    let guest = number.parse().ok().filter(|&port| port != 0).ok_or_else(wrong)?;
+    Ok(ExposedPort { guest, protocol })
 }
 
 /// `VOLUME:/DIRECTORY[:ro]`.

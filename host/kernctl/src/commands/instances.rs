@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Commands about instances that exist.
 
-use bhojpur_api::{Instance, InstanceState, RenameRequest, SnapshotRequest};
+use bhojpur_api::{ExposedPort, Instance, InstanceState, RenameRequest, SnapshotRequest};
 use bhojpur_client::{Client, LogOptions, decode};
 
 use super::console::{self, Signals, Watch};
 use super::each;
 use crate::Failure;
 use crate::arguments::{
-    InstanceNames, Kill, Logs, Ps, Rename, Restart, Rm, SnapshotCommand, Start, Stop,
+    InstanceNames, Kill, Logs, Ps, Published, Rename, Restart, Rm, SnapshotCommand, Start, Stop,
 };
-use crate::output::value;
+use crate::output::{exposed, host_side, value};
 use crate::session::Session;
 
 pub(crate) async fn list(session: &Session, ps: &Ps) -> Result<u8, Failure> {
@@ -275,6 +275,35 @@ pub(crate) async fn remove(session: &Session, rm: &Rm) -> Result<u8, Failure> {
         }
     })
     .await
+}
+
+/// As docker shows them: `8080/tcp -> 127.0.0.1:49153`, or the right side of one alone.
+pub(crate) async fn port(session: &Session, published: &Published) -> Result<u8, Failure> {
+    let instance = session.connect().await?.instance(&published.instance).await?;
+    let mut ports = instance.ports;
+    if let Some(wanted) = published.port {
+        ports.retain(|port| port.guest == wanted.guest && port.protocol == wanted.protocol);
+        if ports.is_empty() {
+            let shown = exposed(&[wanted]);
+            let message = format!("nothing leads into port {shown} of {:?}", instance.name);
+            return Err(Failure::not_found(message)
+                .advise("`kernctl port` without a port lists all; run -p and -P publish them"));
+        }
+    }
+    let lines = || {
+        let lines = ports.iter().map(|port| {
+            let side = exposed(&[ExposedPort { guest: port.guest, protocol: port.protocol }]);
+            match published.port {
+                Some(_) => host_side(port),
+                None => format!("{side} -> {}", host_side(port)),
+            }
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    if !ports.is_empty() || session.printer.format.is_some() {
+        session.printer.one(&ports, lines)?;
+    }
+    Ok(0)
 }
 
 pub(crate) async fn rename(session: &Session, rename: &Rename) -> Result<u8, Failure> {

@@ -48,6 +48,7 @@ pub(crate) async fn execute(session: &Session, command: Command) -> Result<u8, F
         Command::Pause(names) => instances::pause(session, &names).await,
         Command::Unpause(names) => instances::unpause(session, &names).await,
         Command::Rm(rm) => instances::remove(session, &rm).await,
+        Command::Port(published) => instances::port(session, &published).await,
         Command::Rename(rename) => instances::rename(session, &rename).await,
         Command::Wait(names) => instances::wait(session, &names).await,
         Command::Stats(stats) => stats::execute(session, &stats).await,

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub(crate) use human::bytes;
-pub(crate) use rows::{NamedImage, Used};
+pub(crate) use rows::{NamedImage, Used, exposed, host_side};
 
 use rows::Row;
 use table::Cell;

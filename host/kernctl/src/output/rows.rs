@@ -139,14 +139,18 @@ pub(crate) fn ports(ports: &[Port]) -> String {
         .iter()
         .map(|port| {
             let protocol = transport(port.protocol);
-            let address = match port.host_address.contains(':') {
-                true => format!("[{}]", port.host_address),
-                false => port.host_address.clone(),
-            };
-            format!("{address}:{}->{}/{protocol}", port.host, port.guest)
+            format!("{}->{}/{protocol}", host_side(port), port.guest)
         })
         .collect();
     shown.join(", ")
+}
+
+/// `127.0.0.1:8080`.
+pub(crate) fn host_side(port: &Port) -> String {
+    match port.host_address.contains(':') {
+        true => format!("[{}]:{}", port.host_address, port.host),
+        false => format!("{}:{}", port.host_address, port.host),
+    }
 }
 
 /// `80/tcp, 53/udp`.

@@ -140,6 +140,19 @@ fn the_project_file_says_how_the_image_runs() {
 }
 
 #[test]
+fn published_ports_are_found() {
+    let world = World::new();
+    assert_eq!(world.ok(&["port", "web"]), "80/tcp -> 127.0.0.1:8080\n");
+    assert_eq!(world.ok(&["port", "web", "80"]), "127.0.0.1:8080\n");
+    assert_eq!(world.ok(&["port", "web", "80/tcp"]), "127.0.0.1:8080\n");
+    assert!(world.fails(&["port", "web", "80/udp"], 3).contains("80/udp"));
+    world.fails(&["port", "web", "http"], 2);
+    let found: serde_json::Value =
+        serde_json::from_str(&world.ok(&["port", "web", "-o", "json"])).unwrap();
+    assert_eq!(found[0]["host"], 8080);
+}
+
+#[test]
 fn one_file_is_a_context_too() {
     let world = World::new();
     world.file("Main Prog.go", "package main\n");

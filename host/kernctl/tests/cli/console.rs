@@ -180,7 +180,9 @@ fn keys_reach_the_console() {
 fn logs_end_where_they_end() {
     let world = World::new();
     assert_eq!(world.ok(&["logs", "--tail", "2", "web"]), "hello\nworld\n");
-    assert_eq!(world.fake.lines(), ["GET /v1/instances/web/logs?tail=2"]);
+    // Behind its output: why it ended, if its kernel has said that.
+    let asked = ["GET /v1/instances/web/logs?tail=2", "GET /v1/instances/web"];
+    assert_eq!(world.fake.lines(), asked);
     assert_eq!(world.ok(&["logs", "-f", "web"]), "hello\n");
     world.fake.take();
     // The ancestor's: gone when nobody follows any more.
