@@ -38,7 +38,7 @@ fn rsext4_crc_and_error_rules_hold() {
 
     let error = Ext4Error::buffer_too_small(4, 8);
     assert_eq!(error.kind(), Ext4ErrorKind::InvalidInput);
-    assert!(error.to_string().contains("provided: 4"));
+    assert!(error.to_string().contains("provided=4"));
     assert_eq!(
         Ext4Error::permission_denied().kind(),
         Ext4ErrorKind::PermissionDenied
@@ -46,17 +46,17 @@ fn rsext4_crc_and_error_rules_hold() {
     assert!(
         Ext4Error::block_out_of_range(3, 2)
             .to_string()
-            .contains("block_id: 3")
+            .contains("block_id=3")
     );
     assert!(
         Ext4Error::invalid_block_size(1024, 4096)
             .to_string()
-            .contains("expected: 4096")
+            .contains("expected=4096")
     );
     assert!(
         Ext4Error::alignment(3, 4)
             .to_string()
-            .contains("alignment: 4")
+            .contains("alignment=4")
     );
     assert!(
         Ext4Error::invalid_input()
@@ -89,7 +89,7 @@ fn rsext4_crc_and_error_rules_hold() {
         assert!(error.context().is_none());
     }
     let operated = Ext4Error::io().with_operation("read_inode");
-    assert!(operated.to_string().contains("op: \"read_inode\""));
+    assert!(operated.to_string().contains("(read_inode)"));
 }
 
 #[test]

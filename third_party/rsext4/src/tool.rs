@@ -4,6 +4,32 @@ use alloc::{vec, vec::*};
 
 use crate::{ext4::BlockGroupLayout, superblock::*};
 
+/// Bhojpur: sorts by a number, and leaves equal ones in their order. The library's sorts are some
+/// seven kilobytes for each type and key; here only numbers are sorted, by one of them.
+pub(crate) fn sort_by_number<T>(items: &mut [T], number: impl Fn(&T) -> u64) {
+    let mut order: Vec<(u64, usize)> = Vec::with_capacity(items.len());
+    order.extend(
+        items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| (number(item), index)),
+    );
+    sort_numbers(&mut order);
+    for to in 0..items.len() {
+        let mut from = order[to].1;
+        // What was there before has been moved to where that one came from.
+        while from < to {
+            from = order[from].1;
+        }
+        items.swap(to, from);
+    }
+}
+
+#[inline(never)]
+fn sort_numbers(order: &mut [(u64, usize)]) {
+    order.sort_unstable();
+}
+
 /// Generates a deterministic UUID-like value as four `u32` words.
 pub fn generate_uuid() -> UUID {
     // Use a stable crate-specific seed until entropy is wired into mkfs.
@@ -120,5 +146,28 @@ pub fn calc_group_layout(
         group_inode_bitmap_start_block: inode_bitmap,
         group_inode_table_start_block: inode_table,
         metadata_blocks_in_group: meta_blocks,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sort_by_number;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn numbers_are_sorted_and_equal_ones_stay_in_order() {
+        let mut state = 1u32;
+        for len in 0..60 {
+            let mut items: Vec<(u64, usize)> = (0..len)
+                .map(|index| {
+                    state = state.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+                    (u64::from(state >> 16) % 17, index)
+                })
+                .collect();
+            let mut expected = items.clone();
+            expected.sort();
+            sort_by_number(&mut items, |item| item.0);
+            assert_eq!(items, expected);
+        }
     }
 }

@@ -271,7 +271,7 @@ impl BitmapCache {
             .filter(|(_, bitmap)| bitmap.dirty)
             .map(|(key, bitmap)| (*key, bitmap.block_num, bitmap.data.clone()))
             .collect::<Vec<_>>();
-        dirty.sort_by_key(|(_, block_num, _)| *block_num);
+        crate::tool::sort_by_number(&mut dirty, |(_, block_num, _)| block_num.raw());
 
         for (_, block_num, data) in &dirty {
             Self::write_bitmap_static(block_dev, *block_num, data)?;

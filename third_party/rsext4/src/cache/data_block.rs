@@ -198,7 +198,9 @@ impl DataBlockCache {
             .try_reserve_exact(self.cache.len())
             .map_err(|_| Ext4Error::no_memory())?;
         victims.extend(self.cache.keys().copied());
-        victims.sort_by_key(|block| self.cache.get(block).map(|cached| cached.last_access));
+        crate::tool::sort_by_number(&mut victims, |block| {
+            self.cache.get(block).map_or(0, |cached| cached.last_access)
+        });
         victims.truncate(victim_count);
         let dirty_blocks = self.dirty_blocks_for_keys(&victims)?;
 
@@ -592,7 +594,7 @@ impl DataBlockCache {
                 })
             })
         }));
-        dirty_blocks.sort_by_key(|dirty| dirty.block_num);
+        crate::tool::sort_by_number(&mut dirty_blocks, |dirty| dirty.block_num.raw());
         Ok(dirty_blocks)
     }
 

@@ -368,7 +368,10 @@ impl InodeCache {
                 )
             })
             .collect::<Vec<_>>();
-        dirty.sort_by_key(|(_, block_num, offset, _)| (*block_num, *offset));
+        // An offset has 16 bits, the number of a block 48.
+        crate::tool::sort_by_number(&mut dirty, |(_, block_num, offset, _)| {
+            block_num.raw() << 16 | *offset as u64
+        });
         Self::write_dirty_inode_blocks(block_dev, &dirty)?;
 
         for (inode_num, ..) in dirty {

@@ -148,7 +148,7 @@ impl SystemZoneMap {
     }
 
     fn finish(filesystem_blocks: u64, mut zones: Vec<SystemZone>) -> Ext4Result<Self> {
-        zones.sort_unstable_by_key(|zone| zone.start);
+        crate::tool::sort_by_number(&mut zones, |zone| zone.start);
         let mut merged: Vec<SystemZone> = Vec::with_capacity(zones.len());
         for zone in zones {
             if zone.end > filesystem_blocks {

@@ -337,7 +337,7 @@ impl<'a> ExtentTree<'a> {
                 entries.insert(i + 1, right_e);
             }
 
-            entries.sort_unstable_by_key(|e| e.ee_block);
+            crate::tool::sort_by_number(entries, |e| u64::from(e.ee_block));
             header.eh_entries = entries.len() as u16;
 
             if let Some(block_id) = phy_block {
@@ -420,7 +420,7 @@ impl<'a> ExtentTree<'a> {
                                     entries[idx_pos].ei_block = child_res.first_key;
                                 }
 
-                                entries.sort_unstable_by_key(|e| e.ei_block);
+                                crate::tool::sort_by_number(entries, |e| u64::from(e.ei_block));
                                 header.eh_entries = entries.len() as u16;
 
                                 if let Some(block_id) = phy_block {

@@ -378,7 +378,7 @@ impl<'a> ExtentTree<'a> {
 
         let mut blocks = Vec::new();
         walk(self, dev, &root, &mut blocks)?;
-        blocks.sort_unstable();
+        crate::tool::sort_by_number(&mut blocks, |block| block.raw());
         blocks.dedup();
         Ok(blocks)
     }

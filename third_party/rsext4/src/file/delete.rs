@@ -128,9 +128,9 @@ fn inode_owned_blocks<B: BlockIo>(
     } else {
         mapped_blocks
     };
-    data.sort_unstable();
+    crate::tool::sort_by_number(&mut data, |block| block.raw());
     data.dedup();
-    metadata.sort_unstable();
+    crate::tool::sort_by_number(&mut metadata, |block| block.raw());
     metadata.dedup();
     if metadata
         .iter()
@@ -620,7 +620,7 @@ fn parent_dir_data_blocks<B: BlockIo>(
         }
         collected
     };
-    blocks.sort_unstable();
+    crate::tool::sort_by_number(&mut blocks, |block| block.raw());
     blocks.dedup();
     Ok(blocks)
 }

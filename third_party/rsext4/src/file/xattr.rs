@@ -508,14 +508,23 @@ fn encode_xattrs(
         return Err(Ext4Error::no_space().with_operation("xattr:encode"));
     }
     if external {
-        entries.sort_by(|left, right| {
+        // Bhojpur: they are few; a sort of the library's would be some seven kilobytes.
+        let comes_before = |left: &StoredXattr, right: &StoredXattr| {
             left.name
                 .namespace
                 .disk_index()
                 .cmp(&right.name.namespace.disk_index())
                 .then(left.name.name.len().cmp(&right.name.name.len()))
                 .then(left.name.name.cmp(&right.name.name))
-        });
+                .is_lt()
+        };
+        for end in 1..entries.len() {
+            let mut at = end;
+            while at > 0 && comes_before(&entries[at], &entries[at - 1]) {
+                entries.swap(at, at - 1);
+                at -= 1;
+            }
+        }
     }
 
     let mut names_end = entries_start;

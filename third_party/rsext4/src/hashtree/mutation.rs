@@ -215,7 +215,7 @@ pub(crate) fn make_indexed_directory<B: BlockIo>(
     if entries.len() < 2 {
         return Err(Ext4Error::corrupted().with_operation("htree:make_indexed_entries"));
     }
-    entries.sort_by_key(|entry| entry.hash);
+    crate::tool::sort_by_number(&mut entries, |entry| u64::from(entry.hash));
     let split = linux_leaf_split_point(&entries, block_size)?;
     let hash2 = entries[split].hash;
     let continued = entries[split - 1].hash == hash2;
@@ -369,7 +369,7 @@ fn split_leaf_and_insert<B: BlockIo>(
     let block_size = fs.block_size();
     let has_checksum = ext4_superblock_has_metadata_csum(&fs.superblock);
     let mut entries = parse_leaf_entries(&old_leaf_data, has_checksum, hash_version, manager)?;
-    entries.sort_by_key(|entry| entry.hash);
+    crate::tool::sort_by_number(&mut entries, |entry| u64::from(entry.hash));
     let split = linux_leaf_split_point(&entries, block_size)?;
     let hash2 = entries
         .get(split)

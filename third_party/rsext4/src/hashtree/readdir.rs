@@ -132,7 +132,9 @@ fn prepare_range(
     mut range: Vec<IndexedDirectoryRecord>,
     start: (u32, u32, u32),
 ) -> Ext4Result<Vec<IndexedDirectoryRecord>> {
-    range.sort_by_key(|record| (record.major, record.minor));
+    crate::tool::sort_by_number(&mut range, |record| {
+        u64::from(record.major) << 32 | u64::from(record.minor)
+    });
     let mut previous_hash = None;
     let mut collision = 0_u32;
     let range_len = range.len();

@@ -119,7 +119,7 @@ impl LegacyTruncatePlan {
                 groups.push(group);
             }
         }
-        groups.sort_unstable();
+        crate::tool::sort_by_number(&mut groups, |group| u64::from(group.raw()));
         Ok(groups)
     }
 

@@ -2123,15 +2123,17 @@ mod tests {
             max_len: JOURNAL_LEN,
             head: 1,
             sequence: 1,
-            running_transaction: Jbd2RunningTransaction {
-                phase,
-                updates: vec![Jbd2Update(
+            running_transaction: {
+                let mut running = Jbd2RunningTransaction::default();
+                running.phase = phase;
+                running.put(Jbd2Update(
                     AbsoluteBN::new(HOME_BLOCK),
                     vec![0x5a; BLOCK_SIZE].into_boxed_slice(),
-                )],
-                revoked_blocks: Vec::new(),
+                ));
+                running
             },
             committing_transaction: None,
+            committed_blocks: Default::default(),
             checkpoint_transactions: Vec::new(),
             used_log_records: 0,
         }
