@@ -24,8 +24,9 @@ use crate::lab::target;
 pub(crate) use command::run;
 
 const INIT: &str = include_str!("nested/init.sh");
-/// What a monitor needs of Linux: virtual CPUs of both makers, and tap devices.
-const MODULES: [&str; 3] = ["kvm_amd", "kvm_intel", "tun"];
+/// What a monitor needs of Linux: virtual CPUs of both makers, tap devices and
+/// bridges.
+const MODULES: [&str; 4] = ["kvm_amd", "kvm_intel", "tun", "bridge"];
 const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 /// EPYC is a CPU with SVM and XSAVE, without which monitors refuse to start.
 const CPU: &str = "EPYC,+svm";

@@ -41,6 +41,8 @@ func main() {
 		fmt.Println("length", len(os.Getenv(os.Args[2])))
 	case "work":
 		work()
+	case "machine":
+		machine(os.Args[2:])
 	case "date":
 		fmt.Println("date", time.Now().Unix())
 		start := time.Now()
@@ -51,6 +53,38 @@ func main() {
 	case "clock":
 		seconds, _ := strconv.Atoi(os.Args[2])
 		clock(time.Duration(seconds) * time.Second)
+	}
+}
+
+// machine tells how much memory there is, writes to both ends of much of it, and reads disks.
+func machine(disks []string) {
+	var info syscall.Sysinfo_t
+	if err := syscall.Sysinfo(&info); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("memory", info.Totalram*uint64(info.Unit)>>20)
+	if info.Freeram > 1<<32 {
+		// So much that some of it is above 4 GiB.
+		size := int(info.Freeram - 256<<20)
+		bytes, err := syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		for at := 0; at < size; at += 64 << 20 {
+			bytes[at] = byte(at >> 26)
+		}
+		for at := 0; at < size; at += 64 << 20 {
+			if bytes[at] != byte(at>>26) {
+				fmt.Println("memory lost at", at)
+				os.Exit(1)
+			}
+		}
+	}
+	for _, disk := range disks {
+		text, err := os.ReadFile(disk)
+		fmt.Printf("%q %v\n", strings.TrimRight(string(text), "\x00"), err)
 	}
 }
 

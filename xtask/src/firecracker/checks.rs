@@ -26,6 +26,9 @@ pub(super) const CHECKS: &[Check] = &[
     Check { name: "status-zero", prepare: end_well, judge: ended_well },
     Check { name: "status-signal", prepare: be_killed, judge: was_killed },
     Check { name: "cpus-4", prepare: use_cpus, judge: used_cpus },
+    Check { name: "smallest", prepare: be_small, judge: was_small },
+    Check { name: "largest", prepare: be_large, judge: was_large },
+    Check { name: "largest-pci", prepare: be_large_on_pci, judge: was_large },
     Check { name: "date", prepare: tell_date, judge: told_date },
     Check { name: "clock", prepare: clock::watch, judge: clock::steady },
     Check { name: "clock-kvm", prepare: clock::watch_unsteady, judge: clock::unsteady },
@@ -45,6 +48,7 @@ pub(super) const CHECKS: &[Check] = &[
 
 /// What the script starts with.
 pub(super) const PRELUDE: &str = r#"
+tunctl -t tap1 >/dev/null && ifconfig tap1 172.16.1.1 netmask 255.255.255.0 up || exit 1
 tunctl -t tap0 >/dev/null && ifconfig tap0 172.16.0.1 netmask 255.255.255.0 up || exit 1
 # start NAME FLAGS..: starts the monitor, with its console and its log in files.
 start() {
@@ -134,6 +138,54 @@ fn used_cpus(name: &str, outcome: &Outcome) -> Result<String> {
     let wanted = "arguments [\"work\"]\nmode  host bhojpur cpus 4\nworked\n";
     Seen::of(name, outcome)?.ended(Exit::Status(0))?.printed(wanted)?;
     Ok("4 CPUs, all of them busy".to_owned())
+}
+
+fn be_small(name: &str, job: &mut Job) -> String {
+    run(name, job, &Guest { memory_mib: SMALLEST_MIB, ..Guest::new("guest.elf", "-- machine") })
+}
+
+/// Enough for the kernel, a program in Go, and nothing else.
+const SMALLEST_MIB: u32 = 16;
+
+fn was_small(name: &str, outcome: &Outcome) -> Result<String> {
+    let seen = Seen::of(name, outcome)?;
+    let memory = number(&seen.ended(Exit::Status(0))?.console, "memory")?;
+    Ok(format!("{SMALLEST_MIB} MiB, of which the program sees {memory}"))
+}
+
+/// More memory than there is below the devices' addresses at 3 GiB.
+const LARGEST_MIB: u32 = 4608;
+fn largest() -> Guest {
+    Guest {
+        cpus: 8,
+        memory_mib: LARGEST_MIB,
+        disks: 8,
+        disk: Some(DISK),
+        network: true,
+        spare_network: true,
+        ..Guest::new("guest.elf", "-- machine /dev/vda /dev/vdh")
+    }
+}
+
+fn be_large(name: &str, job: &mut Job) -> String {
+    job.file("disk", &disk());
+    run(name, job, &largest())
+}
+
+fn be_large_on_pci(name: &str, job: &mut Job) -> String {
+    job.file("disk", &disk());
+    run(name, job, &Guest { pci: true, ..largest() })
+}
+
+fn was_large(name: &str, outcome: &Outcome) -> Result<String> {
+    let seen = Seen::of(name, outcome)?;
+    let memory = number(&seen.ended(Exit::Status(0))?.console, "memory")?;
+    let enough = i64::from(LARGEST_MIB) * 9 / 10..=i64::from(LARGEST_MIB);
+    ensure!(enough.contains(&memory), "{memory} MiB of {LARGEST_MIB}\n{seen}");
+    ensure!(seen.console.contains(" cpus 8\n"), "{seen}");
+    let disks = seen.console.matches("\"from the disk\" <nil>\n").count();
+    ensure!(disks == 2, "{disks} of 2 disks were read\n{seen}");
+    Ok(format!("8 CPUs, {memory} of {LARGEST_MIB} MiB, 8 disks, 2 network cards"))
 }
 
 fn tell_date(name: &str, job: &mut Job) -> String {

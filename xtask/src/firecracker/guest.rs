@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 /// The tap device of all guests, and the addresses at its two ends.
 pub(super) const TAP: &str = "tap0";
+/// The tap device of a second network card.
+pub(super) const SPARE_TAP: &str = "tap1";
 pub(super) const HOST: &str = "172.16.0.1";
 pub(super) const GUEST: &str = "172.16.0.2";
 
@@ -15,6 +17,11 @@ pub(super) struct Guest {
     pub(super) image: &'static str,
     pub(super) arguments: &'static str,
     pub(super) cpus: u32,
+    pub(super) memory_mib: u32,
+    /// How often its disk is there, under other names.
+    pub(super) disks: u32,
+    /// A second network card, which nothing is connected to.
+    pub(super) spare_network: bool,
     pub(super) network: bool,
     /// Its disk, a file of the job.
     pub(super) disk: Option<Disk>,
@@ -32,30 +39,49 @@ pub(super) struct Disk {
 
 impl Guest {
     pub(super) const fn new(image: &'static str, arguments: &'static str) -> Self {
-        Self { image, arguments, cpus: 1, network: false, disk: None, pci: false, metadata: None }
+        Self {
+            image,
+            arguments,
+            cpus: 1,
+            memory_mib: 128,
+            disks: 1,
+            spare_network: false,
+            network: false,
+            disk: None,
+            pci: false,
+            metadata: None,
+        }
     }
 
     /// The configuration file.
     pub(super) fn configuration(&self) -> String {
         let mut line = "bhojpur.control=serial bhojpur.log=info".to_owned();
         let mut configuration = json!({
-            "machine-config": {"vcpu_count": self.cpus, "mem_size_mib": 128},
+            "machine-config": {"vcpu_count": self.cpus, "mem_size_mib": self.memory_mib},
             "drives": [],
             "entropy": {},
         });
         if self.network {
             line += &format!(" ip={GUEST}::{HOST}:255.255.255.0::eth0:off");
             configuration["network-interfaces"] = json!([{"iface_id": "eth0", "host_dev_name": TAP, "guest_mac": "06:00:ac:10:00:02"}]);
+            if let (true, Some(cards)) =
+                (self.spare_network, configuration["network-interfaces"].as_array_mut())
+            {
+                cards.push(json!({"iface_id": "eth1", "host_dev_name": SPARE_TAP, "guest_mac": "06:00:ac:10:01:02"}));
+            }
         }
         if self.metadata.is_some() {
             line += " bhojpur.mmds";
             configuration["mmds-config"] = json!({"version": "V2", "network_interfaces": ["eth0"]});
         }
         if let Some(Disk { file, read_only }) = self.disk {
-            configuration["drives"] = json!([{
-                "drive_id": "data", "path_on_host": file, "is_root_device": false,
-                "is_read_only": read_only,
-            }]);
+            let drive = |number| {
+                json!({
+                    "drive_id": format!("data{number}"), "path_on_host": file,
+                    "is_root_device": false, "is_read_only": read_only,
+                })
+            };
+            configuration["drives"] = (0..self.disks).map(drive).collect();
         }
         let line = format!("{line} {}", self.arguments);
         configuration["boot-source"] = json!({"kernel_image_path": self.image, "boot_args": line});

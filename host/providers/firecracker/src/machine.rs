@@ -147,7 +147,11 @@ fn command_line(
     let mut words = vec!["bhojpur.control=serial".to_owned()];
     match connection {
         None => words.push("ip=off".to_owned()),
-        Some(connection) => words.extend(connection.option()),
+        Some(connection) => match connection.option() {
+            Some(option) => words.push(option),
+            // The kernel says the address that it is given.
+            None => words.push("bhojpur.log=info".to_owned()),
+        },
     }
     for (volume, letter) in plan.volumes.iter().zip('a'..='z') {
         // By its place: the serial number that Firecracker gives a disk is made from the inode.
@@ -282,6 +286,13 @@ mod tests {
             "PUT /entropy {}",
         ];
         assert_eq!(got[5..], expected);
+    }
+
+    #[test]
+    fn a_guest_that_asks_for_its_address_tells_it() {
+        let network = Connection { network: None, ..connection() };
+        let got = requests(&plan(), Some(&network));
+        assert!(got[0].contains(r#""bhojpur.control=serial bhojpur.log=info""#), "{}", got[0]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::net::IpAddr;
 use std::path::Path;
 
 use bhojpur_abi::stream::Splitter;
@@ -55,6 +56,29 @@ fn ended(stream: &[u8]) -> Option<Recorded> {
     listener.receive(&control, &mut event);
     listener.finish(&mut event);
     ended
+}
+
+/// How much of the beginning of a run is searched for its address.
+const HEAD: u64 = 1 << 18;
+
+/// The address that a guest's network gave it, in the part of the log from `start` on: the kernel
+/// says it before it starts the program.
+pub fn address(console: &Path, start: u64) -> Option<IpAddr> {
+    let mut file = File::open(console).ok()?;
+    file.seek(SeekFrom::Start(start)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(HEAD).read_to_end(&mut bytes).ok()?;
+    let (mut listener, mut found) = (Listener::default(), None);
+    let mut event = |event| {
+        if let Event::Log { text, .. } = event {
+            // `address 10.0.0.7/24`
+            let said = text.strip_prefix("address ").and_then(|rest| rest.split_once('/'));
+            found = said.and_then(|(address, _)| address.parse().ok()).or(found);
+        }
+    };
+    let mut records = |record: &[u8]| listener.receive(record, &mut event);
+    Splitter::default().receive(&bytes, &mut |_| {}, &mut records);
+    found
 }
 
 /// What to say about an end without a record: Firecracker's own reason, when it gives one. One
@@ -117,6 +141,20 @@ mod tests {
         let long = [&vec![b'x'; 3 << 20][..], &rest[..]].concat();
         std::fs::write(&path, long).unwrap();
         assert_eq!(recorded(&path, 0), second);
+    }
+
+    #[test]
+    fn the_address_is_the_one_of_this_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("console.log");
+        let run = |address: &str| {
+            format!("x\n\x1b_bhojpur;@log 5 info address {address}/24\x1b\\listening\n")
+        };
+        let (first, second) = (run("10.0.0.7"), run("10.0.0.8"));
+        std::fs::write(&path, format!("{first}{second}address 10.0.0.9/24\n")).unwrap();
+        assert_eq!(address(&path, first.len() as u64), Some("10.0.0.8".parse().unwrap()));
+        assert_eq!(address(&path, 1 << 40), None);
+        assert_eq!(address(&directory.path().join("none"), 0), None);
     }
 
     #[test]

@@ -328,7 +328,14 @@ impl Provider for Firecracker {
         let state = self.state(&directory).await?;
         let start = directory.start();
         let connection = directory.connection();
-        let address = connection.and_then(|connection| connection.guest_address());
+        let address = match (connection, start) {
+            (Some(Connection { network: None, .. }), Some(start)) => {
+                outcome::address(&directory.console_log(), start.console)
+            }
+            (connection, _) => {
+                connection.and_then(|connection| connection.guest_address()).map(IpAddr::V4)
+            }
+        };
         let mut status = Status {
             state: State::Created,
             address: None,
@@ -340,7 +347,7 @@ impl Provider for Firecracker {
         match (state, start) {
             (Some(state @ (State::Running | State::Paused)), _) => {
                 status.state = state;
-                status.address = address.map(IpAddr::V4);
+                status.address = address;
             }
             (_, None) => {}
             // Cut short between the note of its start and the start itself.
