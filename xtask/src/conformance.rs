@@ -36,19 +36,6 @@ const PROGRAMS: [&str; 2] = ["firecracker-conformance", "firecracker-port-proxy"
 const TOOLS: [(&str, &str); 3] =
     [("ip", "/usr/sbin/ip"), ("mke2fs", "/usr/sbin/mke2fs"), ("debugfs", "/usr/sbin/debugfs")];
 
-/// Puts the libraries of the Linux guest into the jail; releases of Firecracker need none.
-const JAILER: &str = r#"#!/bin/sh
-for word; do
-    case $before in --id) id=$word ;; --chroot-base-dir) base=$word ;; esac
-    before=$word
-done
-for libraries in /lib /lib64 /usr/lib; do
-    [ ! -d $libraries ] || { mkdir -p "$base/firecracker/$id/root$libraries" &&
-        cp -r $libraries/. "$base/firecracker/$id/root$libraries"; }
-done
-exec "$(dirname "$0")/jailer.real" "$@"
-"#;
-
 /// pivot_root(2), which the jailer calls, does not work on an initial RAM disk: the suite runs
 /// below a root of its own.
 const JAILED: &str = r#"export JAILER=$PWD/jailer
@@ -94,9 +81,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     job.file("conformance.elf", &image()?);
     let jailer = flags.value("jailer").map(PathBuf::from);
     if let Some(path) = &jailer {
-        job.program("jailer.real", path)?;
-        // A Firecracker that is linked to libraries finds them in its jail.
-        job.script("jailer", JAILER);
+        job.program("jailer", path)?;
     }
     let jailed = if jailer.is_some() { JAILED } else { "" };
     let filter = flags.words.get(1).map_or("", String::as_str);

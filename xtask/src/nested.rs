@@ -94,12 +94,6 @@ impl Job {
         self
     }
 
-    /// Adds a script.
-    pub(crate) fn script(&mut self, name: &str, text: &str) -> &mut Self {
-        self.files.insert(name.to_owned(), (0o755, text.as_bytes().to_vec()));
-        self
-    }
-
     /// Adds a program, with the shared libraries that it loads.
     pub(crate) fn program(&mut self, name: &str, path: &Path) -> Result<&mut Self> {
         let contents = std::fs::read(path).with_context(|| path.display().to_string())?;

@@ -8,7 +8,7 @@
 //! is made anew at each start, since the jailer refuses devices that are there already.
 
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,6 +18,36 @@ use bhojpur_provider::{Error, ErrorKind, Plan, Result};
 use crate::config::Jailer;
 use crate::files::Directory;
 use crate::machine::Files;
+
+/// Why a Firecracker cannot run in a jail, and what to do.
+pub(crate) const LINKED: [&str; 2] = [
+    "is linked to shared libraries, which are not in a jail",
+    "take the binary of Firecracker's release, which is linked statically, or run without a jailer",
+];
+
+/// Whether a program is an ELF that needs a dynamic linker: it has a program header PT_INTERP
+/// (elf(5)). Its execve(2) in a jail would fail with nothing but ENOENT.
+pub(crate) fn is_linked_dynamically(program: &Path) -> bool {
+    const HEADERS_MAX: usize = 64;
+    const PT_INTERP: u32 = 3;
+    let look = || -> Option<bool> {
+        let mut file = fs::File::open(program).ok()?;
+        let mut head = [0; 64];
+        file.read_exact(&mut head).ok()?;
+        if !head.starts_with(b"\x7fELF\x02\x01") {
+            return None;
+        }
+        let start = u64::from_le_bytes(head[32..40].try_into().ok()?);
+        let half = |at: usize| usize::from(u16::from_le_bytes([head[at], head[at + 1]]));
+        let (size, count) = (half(54), half(56).min(HEADERS_MAX));
+        file.seek(SeekFrom::Start(start)).ok()?;
+        let mut headers = vec![0; size * count];
+        file.read_exact(&mut headers).ok()?;
+        let interpreter = PT_INTERP.to_le_bytes();
+        Some(headers.chunks(size.max(4)).any(|header| header.starts_with(&interpreter)))
+    };
+    look().unwrap_or(false)
+}
 
 /// Firecracker of one instance, started one way or the other.
 #[derive(Clone, Debug)]
@@ -53,6 +83,10 @@ impl<'a> Launch<'a> {
         let Some(jailer) = self.jailer else {
             return Ok(Files { kernel: plan.image.locator.clone(), disks: locators.collect() });
         };
+        if is_linked_dynamically(self.binary) {
+            let message = format!("{} {}", self.binary.display(), LINKED[0]);
+            return Err(Error::new(ErrorKind::NotReady, message).advise(LINKED[1]));
+        }
         let failed = |error| self.directory.failed(error);
         match fs::remove_dir_all(self.directory.jail()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -158,6 +192,30 @@ mod tests {
         let program = command.get_program().to_string_lossy().into_owned();
         let words = command.get_args().map(|word| word.to_string_lossy().into_owned());
         std::iter::once(program).chain(words).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn what_needs_a_dynamic_linker_is_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("program");
+        // An ELF header that names two program headers behind it, of which the second decides.
+        let program = |kind: u8| {
+            let mut bytes = vec![0; 64 + 2 * 56];
+            bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+            (bytes[32], bytes[54], bytes[56]) = (64, 56, 2);
+            (bytes[64], bytes[64 + 56]) = (1, kind);
+            bytes
+        };
+        for (bytes, linked) in [
+            (program(3), true),
+            (program(1), false),
+            (program(3)[..150].to_vec(), false),
+            (b"#!/bin/sh\n".to_vec(), false),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            assert_eq!(is_linked_dynamically(&path), linked);
+        }
+        assert!(!is_linked_dynamically(&directory.path().join("none")));
     }
 
     #[test]

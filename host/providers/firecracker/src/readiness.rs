@@ -8,6 +8,7 @@ use rustix::fs::Access;
 use tokio::process::Command;
 
 use crate::config::Config;
+use crate::jail::{LINKED, is_linked_dynamically};
 use crate::network::RIGHTS;
 
 /// CAP_NET_ADMIN of capabilities(7).
@@ -43,6 +44,9 @@ pub(crate) async fn look(config: &Config) -> Readiness {
     }
     if config.jailer.is_some() && !rustix::process::geteuid().is_root() {
         return missing("the jailer needs root", "run the daemon as root, or without a jailer");
+    }
+    if config.jailer.is_some() && is_linked_dynamically(&binary) {
+        return missing(format!("{} {}", binary.display(), LINKED[0]), LINKED[1]);
     }
     if let Some(lack) = hardware(config).or_else(|| devices(config)) {
         return lack;
