@@ -219,6 +219,12 @@ fn reserve_window(bytes: u64) -> Option<u64> {
     })
 }
 
+/// Where the kernel sees a physical address.
+#[inline]
+pub fn direct_map(at: PhysAddr) -> usize {
+    (DIRECT_MAP + at.as_u64()) as usize
+}
+
 /// Maps device memory, uncached, for ever.
 pub fn map_device(address: PhysAddr, len: usize) -> Option<*mut u8> {
     let offset = address.as_u64() & 0xfff;

@@ -16,8 +16,6 @@ pub const MAX_CPUS: usize = 64;
 
 pub const KERNEL_CODE: u16 = 0x10;
 pub const KERNEL_DATA: u16 = 0x18;
-pub const USER_DATA: u16 = 0x2b;
-pub const USER_CODE: u16 = 0x33;
 const TSS_SELECTOR: u16 = 0x40;
 
 /// The 64-bit task state segment (Intel SDM vol. 3, 8.7): stacks only.

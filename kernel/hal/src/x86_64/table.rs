@@ -83,7 +83,7 @@ impl Table {
 /// The table at a physical address, through the direct map.
 #[inline]
 pub fn of(at: PhysAddr) -> &'static Table {
-    let virt = super::boot::DIRECT_MAP + at.as_u64();
+    let virt = super::memory::direct_map(at);
     // SAFETY: private to this crate, and called only with addresses that come
     // from table entries or fresh frames; table memory is freed only when no
     // CPU has its root loaded and its owner is being dropped.

@@ -2,9 +2,9 @@
 //! Tasks: a kernel stack, saved registers, and what the kernel above hangs on
 //! them; and the switch from one to the next.
 
-use super::entry::TrapFrame;
 use super::entry::return_to_user;
 use super::fpu::FpuState;
+use super::frame::TrapFrame;
 use super::memory::KernelStack;
 use super::{cpu, percpu};
 use alloc::boxed::Box;

@@ -6,6 +6,8 @@
 //! one-shot wake-ups.
 
 use super::kvm_clock::{self, Told};
+use super::scale::SHIFT;
+pub use super::scale::Scale;
 use super::{apic, cpu};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
@@ -16,27 +18,6 @@ const PIT_HZ: u64 = 1_193_182;
 /// Calibration windows: short enough for a fast start, long enough for 0.1 %.
 const APIC_WINDOW_NS: u64 = 100_000;
 const PIT_WINDOW_TICKS: u64 = 5966;
-const SHIFT: u32 = 32;
-
-/// How the counter becomes nanoseconds: `base_ns + ((tsc - base_tsc) * mult >> 32)`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Scale {
-    /// Counter value at the base.
-    pub base_tsc: u64,
-    /// Nanoseconds since boot at the base.
-    pub base_ns: u64,
-    /// Nanoseconds for each tick, times 2^32.
-    pub mult: u64,
-}
-
-impl Scale {
-    /// Nanoseconds since boot at a counter value.
-    #[inline]
-    pub fn nanos(&self, tsc: u64) -> u64 {
-        let ticks = tsc.saturating_sub(self.base_tsc);
-        self.base_ns + ((u128::from(ticks) * u128::from(self.mult)) >> SHIFT) as u64
-    }
-}
 
 /// Even: the scale is whole, and is the time. Odd: it is being written, or the
 /// time is KVM's clock; so who reads the scale pays nothing for that.

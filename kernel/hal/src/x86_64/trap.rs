@@ -2,7 +2,8 @@
 //! What happens on an exception, an interrupt or a system call: the table, the
 //! repair of user copies, and the hand-over to the kernel's handlers.
 
-use super::entry::{TrapFrame, syscall_entry, trap_stubs};
+use super::entry::{syscall_entry, trap_stubs};
+use super::frame::TrapFrame;
 use super::percpu::{KERNEL_CODE, TablePointer};
 use super::{apic, cpu, interrupt, shootdown};
 use core::arch::asm;
