@@ -128,10 +128,13 @@ impl Monitor {
             .is_ok_and(|line| String::from_utf8_lossy(&line).contains(directory.as_ref()))
     }
 
+    /// Looks at all processes. A child that the monitor forked has its arguments until it
+    /// executes something else, but the monitor alone leads the group of [`Monitor::spawn`].
     fn search(&self) -> Option<u32> {
         let entries = fs::read_dir("/proc").ok()?;
         let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        ids.into_iter().find(|&pid| pid != std::process::id() && self.owns(pid))
+        ids.filter(|&pid| pid != std::process::id() && self.owns(pid))
+            .max_by_key(|&pid| leads_a_group(pid))
     }
 
     /// Sends a signal; false when it does not run.
@@ -215,6 +218,11 @@ impl Monitor {
     }
 }
 
+fn leads_a_group(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::getpgid(Some(pid)).is_ok_and(|group| group == pid))
+}
+
 /// A daemon whose service keeps it from the OOM killer, proc_pid_oom_score_adj(5), does not hand
 /// that on: when memory is short, it is a machine that has it.
 fn expose(pid: u32) {
@@ -259,6 +267,27 @@ mod tests {
         // The child that sleeps holds the lock a moment longer than the shell.
         monitor.kill().await.unwrap();
         assert!(!monitor.is_running().unwrap() && monitor.pid().is_none());
+    }
+
+    #[tokio::test]
+    async fn children_are_not_taken_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let monitor = Monitor::of(directory.path());
+        // A child that executes nothing else, and has a higher number, mostly.
+        let script = "(while :; do sleep 0.1; done) & wait";
+        let pid = monitor.spawn(&mut sleeper(directory.path(), script)).unwrap();
+        let children = format!("/proc/{pid}/task/{pid}/children");
+        let child = loop {
+            let children = fs::read_to_string(&children).unwrap();
+            if let Some(child) = children.split_whitespace().next() {
+                break child.parse().unwrap();
+            }
+        };
+        assert!(monitor.owns(child) && monitor.owns(pid));
+        assert!(leads_a_group(pid) && !leads_a_group(child));
+        fs::write(directory.path().join("monitor.pid"), "1").unwrap();
+        assert_eq!(monitor.pid(), Some(pid));
+        monitor.kill().await.unwrap();
     }
 
     #[tokio::test]
