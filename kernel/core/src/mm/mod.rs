@@ -6,6 +6,8 @@ mod fault;
 pub mod file_pages;
 mod map;
 mod space;
+#[cfg(test)]
+mod tests;
 
 pub use area::{Area, Backing, Protection};
 pub use fault::Fault;

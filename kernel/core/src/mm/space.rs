@@ -164,7 +164,7 @@ impl AddressSpace {
         }
         let access = (!protection.is_empty()).then(|| protection.access());
         let changed = inner.tables.restrict(start, end, access).map_err(|_| Errno::ENOMEM);
-        starts.first().into_iter().chain(starts.last()).for_each(|at| inner.merge_around(*at));
+        starts.iter().for_each(|at| inner.merge_around(*at));
         changed
     }
 
@@ -354,26 +354,21 @@ impl Inner {
 
     /// Joins the area at `start` with its neighbours where they are alike.
     pub(super) fn merge_around(&mut self, start: u64) {
-        let Some(area) = self.areas.get(&start) else { return };
-        let end = area.end;
-        if let Some(next) = self.areas.get(&end)
-            && area.continues_in(next)
-        {
-            let next_end = next.end;
-            self.areas.remove(&end);
-            if let Some(area) = self.areas.get_mut(&start) {
-                area.end = next_end;
-            }
+        while self.merge_with_next(start) {}
+        if let Some((&before, _)) = self.areas.range(..start).next_back() {
+            self.merge_with_next(before);
         }
-        let Some(area) = self.areas.get(&start) else { return };
-        let end = area.end;
-        let before = self.areas.range(..start).next_back().map(|(_, a)| a);
-        if let Some(before) = before.filter(|b| b.continues_in(area)) {
-            let key = before.start;
-            self.areas.remove(&start);
-            if let Some(before) = self.areas.get_mut(&key) {
-                before.end = end;
-            }
+    }
+
+    /// Joins the area at `start` with the next one; false when they are not alike.
+    fn merge_with_next(&mut self, start: u64) -> bool {
+        let Some(area) = self.areas.get(&start) else { return false };
+        let next = self.areas.get(&area.end).filter(|next| area.continues_in(next));
+        let Some((from, to)) = next.map(|next| (next.start, next.end)) else { return false };
+        self.areas.remove(&from);
+        if let Some(area) = self.areas.get_mut(&start) {
+            area.end = to;
         }
+        true
     }
 }
