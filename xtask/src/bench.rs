@@ -21,7 +21,7 @@ use crate::lab::toolchain::{self, Go};
 use crate::lab::{root, target};
 use linux::Linux;
 use machine::{Board, Boot};
-use measure::Load;
+use measure::{Load, Transfer};
 use table::Row;
 
 pub(crate) const HELP: &str = "\
@@ -48,7 +48,7 @@ impl Subjects {
         std::fs::create_dir_all(&place)?;
         let sources = root().join("bench");
         let go = Go::at(Path::new("go"))?;
-        for name in ["hello", "httpd", "soak"] {
+        for name in ["hello", "httpd", "bulk", "soak"] {
             let file = format!("{name}.go");
             go.build(&sources, &file, &place.join(name))?;
         }
@@ -89,7 +89,9 @@ impl Subjects {
         let linux = self.linux.as_ref().context("there is no Linux guest")?;
         let binary = self.place.join(program);
         let archive = match program {
-            "httpd" | "soak" => linux.initramfs_with_network(&self.place.join("init"), &binary)?,
+            "httpd" | "bulk" | "soak" => {
+                linux.initramfs_with_network(&self.place.join("init"), &binary)?
+            }
             _ => linux.initramfs(&binary)?,
         };
         let initramfs = self.place.join(format!("{program}.cpio"));
@@ -173,6 +175,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     boot_rows(&mut report, quick);
     size_rows(&mut report, quick);
     web_rows(&mut report, if quick { 3 } else { 10 });
+    bulk_rows(&mut report, if quick { 32 } else { 192 });
     microbench_rows(&mut report, if quick { "0.1" } else { "1" });
     let text = document(&report.rows, &subjects)?;
     println!("\n{text}");
@@ -218,6 +221,15 @@ fn web_rows(report: &mut Report<'_>, seconds: u32) {
         let name = format!("httpd, {connections} connections, {kind}");
         report.row(&name, "req/s", Some(aim), "httpd", |boot| {
             measure::requests_per_second(boot, Board::Pc, load)
+        });
+    }
+}
+
+fn bulk_rows(report: &mut Report<'_>, mebibytes: u32) {
+    for transfer in [Transfer::Memory, Transfer::File, Transfer::Upload] {
+        let name = format!("one connection, {}", transfer.name());
+        report.row(&name, "MiB/s", Some(1.0), "bulk", |boot| {
+            measure::mebibytes_per_second(boot, Board::Pc, transfer, mebibytes)
         });
     }
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The measurements: each starts machines and gives back one figure.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -170,6 +172,68 @@ pub(crate) fn requests_per_second(boot: &Boot, board: Board, load: Load) -> Resu
         eprintln!("  wrk saw {} errors in {} requests", answer.errors, answer.requests);
     }
     Ok(answer.per_second)
+}
+
+/// What one connection carries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Transfer {
+    /// From the guest, out of memory.
+    Memory,
+    /// From the guest, out of a file, by sendfile(2).
+    File,
+    /// To the guest.
+    Upload,
+}
+
+impl Transfer {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "download",
+            Self::File => "download of a file",
+            Self::Upload => "upload",
+        }
+    }
+
+    /// Moves the data; the time that took.
+    fn perform(self, port: u16, mebibytes: u32) -> Result<Duration> {
+        let limit = Some(Duration::from_secs(60));
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(limit)?;
+        stream.set_write_timeout(limit)?;
+        let start = Instant::now();
+        let expected = u64::from(mebibytes) << 20;
+        let path = match self {
+            Self::Memory => "/down",
+            Self::File => "/file",
+            Self::Upload => {
+                write!(stream, "POST /up HTTP/1.0\r\nContent-Length: {expected}\r\n\r\n")?;
+                let piece = vec![0; 1 << 20];
+                (0..mebibytes).try_for_each(|_| stream.write_all(&piece))?;
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer)?;
+                ensure!(answer.ends_with(&format!("\n{expected}")), "not all arrived: {answer}");
+                return Ok(start.elapsed());
+            }
+        };
+        write!(stream, "GET {path}?mib={mebibytes} HTTP/1.0\r\n\r\n")?;
+        let received = std::io::copy(&mut stream, &mut std::io::sink())?;
+        ensure!(received > expected, "{received} bytes came of {expected}");
+        Ok(start.elapsed())
+    }
+}
+
+pub(crate) fn mebibytes_per_second(
+    boot: &Boot,
+    board: Board,
+    transfer: Transfer,
+    mebibytes: u32,
+) -> Result<f64> {
+    let port = free_port()?;
+    let running = Machine { port: Some(port), ..Machine::new(board) }.start(boot)?;
+    until(&running, READY, BOOT_LIMIT)?;
+    transfer.perform(port, mebibytes)?;
+    let time = transfer.perform(port, mebibytes)?;
+    Ok(f64::from(mebibytes) / time.as_secs_f64())
 }
 
 /// The rows of the micro-benchmark: name and nanoseconds per operation.

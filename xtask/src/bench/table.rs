@@ -10,7 +10,7 @@ pub(super) struct Row {
     pub(super) unit: &'static str,
     pub(super) linux: Option<f64>,
     pub(super) ours: Option<f64>,
-    /// The ratio to Linux that is aimed at; above one when more is better.
+    /// The ratio to Linux that is aimed at: for a rate the least one, else the greatest.
     pub(super) aim: Option<f64>,
 }
 
@@ -21,9 +21,8 @@ impl Row {
 
     fn verdict(&self) -> &'static str {
         match (self.ratio(), self.aim) {
-            (Some(ratio), Some(aim)) if aim >= 1.0 && self.unit == "req/s" => {
-                yes_or_no(ratio >= aim)
-            }
+            // Of a rate more is better.
+            (Some(ratio), Some(aim)) if self.unit.ends_with("/s") => yes_or_no(ratio >= aim),
             (Some(ratio), Some(aim)) => yes_or_no(ratio <= aim),
             _ => "",
         }
