@@ -388,9 +388,13 @@ pub fn describe(process: &Process, loaded: &Loaded, program: &Program) {
         }
         joined
     };
+    let execution = process.services.namespace.execute(&loaded.executable);
     let mut image = process.image.lock();
     image.executable = Some(loaded.executable.clone());
+    let before = image.execution.replace(Arc::new(execution));
     image.arguments = join(&program.arguments);
     image.environment = join(&program.environment);
     image.auxiliary = loaded.auxiliary.clone();
+    drop(image);
+    drop(before);
 }

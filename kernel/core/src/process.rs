@@ -18,7 +18,7 @@ use core::time::Duration;
 use khal::Task;
 use kio::WaitQueue;
 use ksync::SpinLock;
-use kvfs::Location;
+use kvfs::{Execution, Location};
 
 /// Working directory, root and file mode mask.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct FsContext {
 pub struct Image {
     /// Path of the executable.
     pub executable: Option<Location>,
+    /// Keeps it from being written.
+    pub execution: Option<Arc<Execution>>,
     /// Arguments, each with a NUL.
     pub arguments: Vec<u8>,
     /// Environment, each with a NUL.

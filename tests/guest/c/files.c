@@ -40,6 +40,15 @@ static void list(const char *path)
 		printf("  %s %d\n", e[i]->d_name, e[i]->d_type);
 }
 
+static void itself(void)
+{
+	TRY(open("/proc/self/exe", O_WRONLY));
+	TRY(open("/proc/self/exe", O_RDWR));
+	TRY(open("/proc/self/exe", O_RDONLY | O_TRUNC));
+	TRY(truncate("/proc/self/exe", 0));
+	TRY(close(open("/proc/self/exe", O_RDONLY)));
+}
+
 static void content(void)
 {
 	char b[100] = {0};
@@ -294,6 +303,7 @@ int main(void)
 {
 	umask(022);
 	MUST(mkdtemp(dir) && chdir(dir) == 0);
+	itself();
 	content();
 	names();
 	metadata();

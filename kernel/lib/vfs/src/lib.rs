@@ -25,6 +25,7 @@ extern crate std;
 
 mod anonymous;
 mod dentry;
+mod executed;
 mod filesystem;
 mod flags;
 mod inode;
@@ -36,6 +37,7 @@ mod walk;
 
 pub use anonymous::anonymous_location;
 pub use dentry::{Dentry, Location};
+pub use executed::Execution;
 pub use filesystem::{FileSystem, FsStat, new_device_number};
 pub use flags::{Follow, MountFlags, OpenFlags, RenameFlags};
 pub use inode::{Attachment, AttributeChange, Inode, LinkTarget, SetTime, XattrMode};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Mounts, and the tree they make.
 
+use crate::executed::Executed;
 use crate::{Dentry, FileSystem, Inode, Location, MountFlags, OpenFlags};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -115,6 +116,7 @@ pub struct Namespace {
     /// Held while a directory changes its parent, so that ancestry is stable.
     pub(crate) rename: SpinLock<()>,
     pub(crate) special: Arc<dyn SpecialFiles>,
+    pub(crate) executed: Executed,
     cache_limit: AtomicUsize,
 }
 
@@ -129,6 +131,7 @@ impl Namespace {
             mounts: SpinLock::new(alloc::vec![Mount::detached(root, flags)]),
             rename: SpinLock::new(()),
             special,
+            executed: Executed::default(),
             cache_limit: AtomicUsize::new(CACHE_LIMIT),
         }
     }

@@ -171,7 +171,10 @@ impl Namespace {
             FileKind::Directory if changes || flags.contains(OpenFlags::CREAT) => {
                 return Err(Errno::EISDIR);
             }
-            FileKind::Regular if changes => at.mount.check_writable()?,
+            FileKind::Regular if changes => {
+                at.mount.check_writable()?;
+                self.executed.check_writable(at.inode())?;
+            }
             _ => {}
         }
         self.open_object(at.clone(), flags)

@@ -111,6 +111,27 @@ fn opens_with_the_errors_of_open() {
 }
 
 #[test]
+fn what_is_executed_is_not_written() {
+    use OpenFlags as O;
+    let w = world();
+    w.link("/d/f", "/d/other").unwrap();
+    let first = w.ns.execute(&w.at("/d/f").unwrap());
+    let second = w.ns.execute(&w.at("/d/f").unwrap());
+    for flags in [O::WRONLY, O::RDWR, O::RDONLY | O::TRUNC, O::CREAT | O::RDWR] {
+        for path in ["/d/f", "/d/other", "/d/l"] {
+            assert_eq!(w.open(path, flags).unwrap_err(), Errno::ETXTBSY, "{path} {flags:?}");
+        }
+    }
+    assert_eq!(w.ns.truncate(&w.at("/d/f").unwrap(), 0).unwrap_err(), Errno::ETXTBSY);
+    assert_eq!(w.read("/d/f").unwrap(), "hello");
+    w.write("/d/g", "another").unwrap();
+    drop(first);
+    assert_eq!(w.write("/d/f", "x").unwrap_err(), Errno::ETXTBSY);
+    drop(second);
+    w.write("/d/f", "changed").unwrap();
+}
+
+#[test]
 fn removes_and_renames_with_the_errors_of_linux() {
     let w = world();
     assert_eq!(w.unlink("d"), Err(Errno::EISDIR));
