@@ -64,6 +64,7 @@ const RUNGS: &[Rung] = &[
         with_current_go(&["guest", "go/", "--only-named-go"])
     }),
     ("web", "the daemon's web page in headless Chromium", || xtask(&["web"])),
+    ("storm", "random system calls, which the kernel survives", || xtask(&["storm"])),
     ("crash", "20 machines killed while they write to a volume", || xtask(&["crash"])),
     ("firecracker", "unikernels in a real Firecracker, where there is one", || {
         xtask(&["firecracker"])

@@ -15,6 +15,7 @@ mod lab;
 mod ladder;
 mod nested;
 mod soak;
+mod storm;
 mod tidy;
 mod web;
 
@@ -39,6 +40,7 @@ const COMMANDS: &[Command] = &[
     ("bench", "measure against a Linux guest under the same QEMU", bench::run),
     ("ratchet", "compare instruction counts with the committed ones", bench::ratchet::run),
     ("soak", "load the web server in the unikernel for minutes", soak::run),
+    ("storm", "make random system calls, and look whether the kernel lives", storm::run),
     ("gostd", "run Go's standard library tests in the unikernel", gostd::run),
     (
         "firecracker",
