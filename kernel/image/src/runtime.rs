@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use kmm::{Frame, KernelHeap, PhysAddr, phys_to_virt};
 
 #[global_allocator]
-static HEAP: KernelHeap = KernelHeap::new();
+static HEAP: KernelHeap = KernelHeap;
 
 /// Filled in the finished file by the host tools.
 #[used]
@@ -35,6 +35,9 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         khal::machine::power_off(kcore::exit::PANIC_STATUS);
     }
     khal::machine::stop_others();
+    if info.location().is_some_and(|at| at.file().ends_with("alloc/src/alloc.rs")) {
+        out_of_memory();
+    }
     // No locks here: whoever held one does not run any more.
     let out = &mut kcore::log::Channel;
     let cpu = khal::cpus::current() as u32;
@@ -47,6 +50,20 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         kcore::log::on_console(format_args!("kernel {info}"));
     }
     khal::machine::power_off(kcore::exit::PANIC_STATUS)
+}
+
+/// The kernel itself found no memory, where it cannot do without. Programs have it all, so
+/// they are what ends, and the machine with them.
+fn out_of_memory() -> ! {
+    let out = &mut kcore::log::Channel;
+    let message = format_args!("out of memory: the kernel needs some; the program is killed");
+    let _ = control::fatal(out, message);
+    if !khal::console::has_control_channel() {
+        kcore::log::on_console(message);
+    }
+    let exit = control::Exit::Signal(ksignal::Signal::SIGKILL.number());
+    let _ = control::exit(out, exit);
+    khal::machine::power_off(exit.code())
 }
 
 /// RAM that the payload occupies, for the architecture's start-up code.

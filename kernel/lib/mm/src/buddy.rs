@@ -7,7 +7,8 @@
 #![expect(unsafe_code, reason = "links free frames through their own memory")]
 
 use crate::PhysAddr;
-use crate::frame::{FREE_FLAG, Metadata};
+use crate::frame::{FREE_FLAG, FREE_FRAMES, Metadata};
+use core::sync::atomic::Ordering;
 
 /// Blocks go up to 2^MAX_ORDER frames (1 GiB).
 pub(crate) const MAX_ORDER: usize = 18;
@@ -74,6 +75,11 @@ impl Buddy {
         self.metadata[frame as usize].clear_free();
     }
 
+    fn count(&mut self, free_frames: usize) {
+        self.free_frames = free_frames;
+        FREE_FRAMES.store(free_frames, Ordering::Relaxed);
+    }
+
     /// Takes a block of 2^order frames, aligned to its size.
     pub(crate) fn allocate(&mut self, order: usize) -> Option<usize> {
         let found = (order..=MAX_ORDER).find(|&o| self.heads[o] != NONE)?;
@@ -82,13 +88,13 @@ impl Buddy {
         for half in (order..found).rev() {
             self.push(frame + (1 << half), half);
         }
-        self.free_frames -= 1 << order;
+        self.count(self.free_frames - (1 << order));
         Some(frame as usize)
     }
 
     /// Gives a block back and merges it with its free buddies.
     pub(crate) fn free(&mut self, frame: usize, order: usize) {
-        self.free_frames += 1 << order;
+        self.count(self.free_frames + (1 << order));
         let (mut frame, mut order) = (frame as u64, order);
         while order < MAX_ORDER {
             let buddy = frame ^ (1 << order);

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "owns physical memory and shows it as bytes")]
 
 use crate::buddy::Buddy;
+use crate::heap;
 use crate::{FRAME_SIZE, PhysAddr};
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -35,6 +36,8 @@ struct Memory {
 
 static MEMORY: Once<Memory> = Once::new();
 static BUDDY: SpinLock<Buddy> = SpinLock::new(Buddy::empty());
+/// Copy of what the allocator counts, for a look without its lock.
+pub(crate) static FREE_FRAMES: AtomicUsize = AtomicUsize::new(0);
 /// Frames that only the kernel itself may take, so that a program that eats
 /// all memory meets `ENOMEM` before the kernel does.
 static RESERVE: AtomicUsize = AtomicUsize::new(0);
@@ -143,6 +146,18 @@ pub fn memory_info() -> MemoryInfo {
     }
 }
 
+/// Whether the kernel may take `bytes` for what a program makes it keep, such as a
+/// descriptor or a mapping, so that half of its reserve is left. Not exact, since others take
+/// memory at the same time; the other half is for that.
+#[inline]
+pub fn kernel_can_spare(bytes: usize) -> bool {
+    let enough = || {
+        let left = FREE_FRAMES.load(Ordering::Relaxed).saturating_sub(bytes.div_ceil(FRAME_SIZE));
+        left > RESERVE.load(Ordering::Relaxed) / 2
+    };
+    enough() || heap::trim() && enough()
+}
+
 /// One frame, shared by reference count: a clone is the same frame. It is
 /// freed with the last handle.
 pub struct Frame(usize);
@@ -163,12 +178,27 @@ impl Frame {
         Ok(frame)
     }
 
+    /// The heap may have frames that it does not need any more.
+    #[cold]
+    fn allocate_when_scarce() -> Result<Self, OutOfFrames> {
+        heap::trim();
+        let mut buddy = BUDDY.lock();
+        if buddy.free_frames <= RESERVE.load(Ordering::Relaxed) {
+            return Err(OutOfFrames);
+        }
+        let frame = buddy.allocate(0).ok_or(OutOfFrames)?;
+        drop(buddy);
+        memory().metadata[frame].0.store(1, Ordering::Relaxed);
+        Ok(Self(frame))
+    }
+
     /// Like [`allocate_zeroed_for_user`](Self::allocate_zeroed_for_user), with
     /// unknown contents, for a caller that writes all of it.
     pub fn allocate_for_user() -> Result<Self, OutOfFrames> {
         let mut buddy = BUDDY.lock();
         if buddy.free_frames <= RESERVE.load(Ordering::Relaxed) {
-            return Err(OutOfFrames);
+            drop(buddy);
+            return Self::allocate_when_scarce();
         }
         let frame = buddy.allocate(0).ok_or(OutOfFrames)?;
         drop(buddy);
@@ -261,6 +291,11 @@ impl Frame {
     pub unsafe fn from_raw(address: PhysAddr) -> Self {
         Self(address.frame_number())
     }
+}
+
+/// The count of a frame that the heap owns: nobody else has it.
+pub(crate) fn count_of(address: PhysAddr) -> &'static AtomicU32 {
+    &memory().metadata[address.frame_number()].0
 }
 
 impl Clone for Frame {

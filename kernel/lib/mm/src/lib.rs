@@ -20,7 +20,7 @@ pub mod hosted;
 
 pub use address::{FRAME_SIZE, PhysAddr};
 pub use frame::{
-    Frame, FrameBlock, MemoryInfo, MemoryRegion, OutOfFrames, RegionKind, init, memory_info,
-    phys_to_virt, virt_to_phys,
+    Frame, FrameBlock, MemoryInfo, MemoryRegion, OutOfFrames, RegionKind, init, kernel_can_spare,
+    memory_info, phys_to_virt, virt_to_phys,
 };
 pub use heap::KernelHeap;
