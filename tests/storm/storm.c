@@ -28,6 +28,7 @@
 #include <sys/timerfd.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -359,20 +360,56 @@ static void random_call(int self)
 	doing[self] = -1;
 }
 
+static void step(int self)
+{
+	switch (below(16)) {
+	case 0: case 1: memory(); break;
+	case 2: descriptors(); break;
+	case 3: scribble(); break;
+	case 4: network(); break;
+	default: random_call(self); break;
+	}
+	__sync_fetch_and_add(&calls_made, 1);
+}
+
+/* A child makes calls for a while, or executes nothing, and its parent waits for some of them. */
+static void child(int self)
+{
+	u64 seed = draw(), turns = below(60);
+	int how = below(4);
+	pid_t pid = how == 0 ? vfork() : (pid_t)syscall(SYS_fork);
+	if (pid == 0) {
+		if (how == 0)
+			syscall(SYS_exit, 5);
+		/* Nobody pokes it. */
+		alarm(1);
+		state = seed;
+		while (turns--)
+			step(self);
+		if (how == 1)
+			syscall(SYS_execve, "/tmp/missing/x", 0, 0);
+		if (how == 2)
+			*(volatile int *)0 = 1;
+		syscall(SYS_exit_group, 0);
+	}
+	for (int i = 0; i < 3; i++)
+		syscall(SYS_wait4, -1, 0, WNOHANG, 0);
+	if (pid > 0 && one_in(2))
+		syscall(SYS_kill, pid, SIGKILL);
+	while (one_in(2) && syscall(SYS_wait4, -1, 0, 0, 0) > 0)
+		;
+}
+
 static void *work(void *argument)
 {
 	int self = (int)(intptr_t)argument;
 	state = base_seed * 1000003 + self;
 	worker_ids[self] = syscall(SYS_gettid);
 	for (;;) {
-		switch (below(16)) {
-		case 0: case 1: memory(); break;
-		case 2: descriptors(); break;
-		case 3: scribble(); break;
-		case 4: network(); break;
-		default: random_call(self); break;
-		}
-		__sync_fetch_and_add(&calls_made, 1);
+		if (one_in(200))
+			child(self);
+		else
+			step(self);
 	}
 	return 0;
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The end of threads, of processes, and of the machine with the first one.
 
+use crate::mm::AddressSpace;
 use crate::process::{self, Process};
-use crate::{futex, log, sched, user};
+use crate::thread::Thread;
+use crate::{family, futex, log, sched, user};
 use abi::control::{self, Exit};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -10,10 +12,14 @@ use core::sync::atomic::Ordering;
 use core::time::Duration;
 use khal::machine;
 use kio::Events;
+use ksignal::Signal;
 use ksync::Once;
 
 /// Status of the kernel itself when it panicked, not one of the program's.
 pub const PANIC_STATUS: u8 = 254;
+
+/// The process whose end is the machine's.
+pub const FIRST: u32 = 1;
 
 /// What firmware gets before other ways are tried.
 const FIRMWARE_PATIENCE: Duration = Duration::from_millis(100);
@@ -21,7 +27,7 @@ const FIRMWARE_PATIENCE: Duration = Duration::from_millis(100);
 /// Ends the running thread; with the last one, its process.
 pub fn exit_thread() -> ! {
     if let Some(thread) = sched::current_thread() {
-        futex::release_robust_list(thread.robust_list.load(Ordering::Relaxed), thread.tid);
+        futex::release_robust_list(thread.robust_list.load(Ordering::Relaxed), thread.tid());
         let clear = thread.clear_tid.swap(0, Ordering::Relaxed);
         if clear != 0 && user::write_u32(clear, 0).is_ok() {
             let _ = futex::wake(clear, true, 1, u32::MAX);
@@ -29,8 +35,8 @@ pub fn exit_thread() -> ! {
         }
         let spent = thread.cpu_time().as_nanos() as u64;
         thread.process.finished_cpu_time.fetch_add(spent, Ordering::Relaxed);
-        if thread.process.remove_thread(thread.tid) {
-            end_process(&thread.process);
+        if thread.process.remove_thread(thread.tid()) {
+            end_process(thread);
         }
         thread.process.changed.notify(Events::READABLE);
     }
@@ -43,14 +49,29 @@ pub fn exit_process(process: &Arc<Process>, exit: Exit) -> ! {
     exit_thread()
 }
 
-fn end_process(process: &Arc<Process>) {
+/// The running thread was the last one.
+fn end_process(thread: &Thread) {
+    let process = &thread.process;
+    process.end(Exit::Status(process.last_status.load(Ordering::Relaxed)));
     let exit = process.ending().unwrap_or(Exit::Status(0));
-    process.files.close_all();
-    process::forget(process.pid);
-    if process.pid == 1 {
+    process.forget_timers(i32::MIN);
+    if Arc::strong_count(&process.files) == 1 {
+        process.files.close_all();
+    }
+    if process.pid == FIRST {
+        let others = process::all().into_iter().filter(|other| other.pid != FIRST);
+        others.for_each(|other| other.end(Exit::Signal(Signal::SIGKILL.number())));
+        process::forget(FIRST);
         process.services.provider.settle();
         power_off(exit);
     }
+    // Memory goes now, not when somebody has waited for the process.
+    if let Some(vacant) = AddressSpace::vacant() {
+        process.set_space(vacant.clone());
+        thread.set_space(vacant);
+    }
+    process.memory.give_back();
+    family::end(process);
 }
 
 static POWER_OFF: Once<Box<dyn Fn() + Send + Sync>> = Once::new();

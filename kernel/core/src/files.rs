@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Open file descriptions and the table of descriptors.
 
+use crate::limits::check_kernel_memory;
 use crate::locks;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -287,6 +288,7 @@ impl FileTable {
         limit: u64,
     ) -> Result<i32> {
         let limit = usize::try_from(limit).unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS);
+        check_kernel_memory(size_of::<OpenFile>())?;
         let mut table = self.table.lock();
         let start = from.max(table.first_free);
         let free = (start..table.slots.len()).find(|at| table.slots[*at].is_none());
@@ -378,10 +380,13 @@ impl FileTable {
     }
 
     /// A copy for a new process.
-    pub fn duplicate(&self) -> Self {
+    pub fn duplicate(&self) -> Result<Self> {
         let table = self.table.lock();
-        let copy = Table { slots: table.slots.clone(), first_free: table.first_free };
-        Self { table: SpinLock::new(copy), lock_owner: AtomicU32::new(0) }
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(table.slots.len()).map_err(|_| Errno::ENOMEM)?;
+        slots.extend_from_slice(&table.slots);
+        let copy = Table { slots, first_free: table.first_free };
+        Ok(Self { table: SpinLock::new(copy), lock_owner: AtomicU32::new(0) })
     }
 
     /// execve(2): closes what is marked.

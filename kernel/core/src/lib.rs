@@ -13,6 +13,7 @@ pub mod background;
 pub mod credentials;
 pub mod exec;
 pub mod exit;
+pub mod family;
 pub mod files;
 pub mod futex;
 pub mod limits;

@@ -13,6 +13,12 @@ const COUNT: usize = 16;
 const NOFILE_SOFT: u64 = 65_536;
 const NOFILE_HARD: u64 = 1 << 20;
 
+/// `ENOMEM` when the kernel cannot spare `bytes` for what a program makes it keep. Programs
+/// get no more memory long before; so this stops what costs them none, such as descriptors.
+pub fn check_kernel_memory(bytes: usize) -> Result<()> {
+    if kmm::kernel_can_spare(bytes) { Ok(()) } else { Err(Errno::ENOMEM) }
+}
+
 /// Soft and hard limits of a process.
 #[derive(Debug)]
 pub struct Limits([(AtomicU64, AtomicU64); COUNT]);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Processes: an address space, descriptors, signals, threads.
 
+use crate::family::Family;
 use crate::files::FileTable;
 use crate::limits::Limits;
 use crate::mm::AddressSpace;
@@ -13,10 +14,10 @@ use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 use khal::Task;
-use kio::WaitQueue;
+use kio::{Events, Result, WaitQueue};
 use ksync::SpinLock;
 use kvfs::{Execution, Location};
 
@@ -48,16 +49,16 @@ pub struct Image {
 pub struct Process {
     /// Process id.
     pub pid: u32,
-    /// Parent's process id.
-    pub parent: AtomicU32,
+    /// Its parent and children.
+    pub family: Family,
     /// Process group id.
     pub group: AtomicU32,
     /// Session id.
     pub session: AtomicU32,
-    /// Descriptors.
-    pub files: FileTable,
-    /// Places.
-    pub fs: SpinLock<FsContext>,
+    /// Descriptors; CLONE_FILES shares them.
+    pub files: Arc<FileTable>,
+    /// Places; CLONE_FS shares them.
+    pub fs: Arc<SpinLock<FsContext>>,
     /// umask(2).
     pub umask: AtomicU32,
     /// What the process shares with all others.
@@ -68,16 +69,70 @@ pub struct Process {
     pub limits: Limits,
     /// What it was started with.
     pub image: SpinLock<Image>,
-    /// setitimer(2) and timer_create(2).
+    /// Those of setitimer(2) have ids below zero, those of timer_create(2) from zero on.
     pub timers: SpinLock<BTreeMap<i32, Arc<PosixTimer>>>,
     /// CPU time of threads that ended, in nanoseconds.
     pub finished_cpu_time: AtomicU64,
     /// Told when threads or children end.
     pub changed: WaitQueue,
+    /// The parent of a vfork(2) waits here until its memory is its own again.
+    pub memory: Lent,
     space: SpinLock<Arc<AddressSpace>>,
     threads: SpinLock<BTreeMap<u32, Arc<Task>>>,
+    /// What the first thread gave to exit(2).
+    pub last_status: AtomicU8,
     /// Set once: how it ends. -1 while it runs, then [`Exit`] packed.
     ending: AtomicI32,
+    /// The thread that executes another program, before which the others end; else 0.
+    executing: AtomicU32,
+}
+
+/// Memory that a child uses until it executes a program or ends.
+#[derive(Debug, Default)]
+pub struct Lent {
+    given_back: AtomicBool,
+    waiting: WaitQueue,
+}
+
+impl Lent {
+    /// Whether it is the parent's alone again.
+    pub fn is_given_back(&self) -> bool {
+        self.given_back.load(Ordering::Acquire)
+    }
+
+    /// The child does not use it any more.
+    pub fn give_back(&self) {
+        self.given_back.store(true, Ordering::Release);
+        self.waiting.notify(Events::READABLE);
+    }
+
+    /// Where to wait for that.
+    pub fn queue(&self) -> &WaitQueue {
+        &self.waiting
+    }
+}
+
+/// What a new process starts with.
+struct Inherited {
+    family: Family,
+    group: u32,
+    session: u32,
+    files: Arc<FileTable>,
+    fs: Arc<SpinLock<FsContext>>,
+    umask: u32,
+    services: Arc<Services>,
+    signals: ProcessSignals,
+    limits: Limits,
+    image: Image,
+}
+
+/// What a child has in common with its parent, instead of a copy.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shares {
+    /// Descriptors.
+    pub files: bool,
+    /// Working directory and root.
+    pub fs: bool,
 }
 
 fn pack(exit: Exit) -> i32 {
@@ -88,41 +143,90 @@ fn pack(exit: Exit) -> i32 {
 }
 
 impl Process {
-    /// A process without threads yet.
-    pub fn new(
+    /// The first process, without threads yet.
+    pub fn first(
         pid: u32,
-        parent: u32,
         space: Arc<AddressSpace>,
         services: Arc<Services>,
         fs: FsContext,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            pid,
-            parent: AtomicU32::new(parent),
-            group: AtomicU32::new(pid),
-            session: AtomicU32::new(pid),
-            files: FileTable::default(),
-            fs: SpinLock::new(fs),
-            umask: AtomicU32::new(0o022),
+        let inherited = Inherited {
+            family: Family::default(),
+            group: pid,
+            session: pid,
+            files: Arc::default(),
+            fs: Arc::new(SpinLock::new(fs)),
+            umask: 0o022,
             services,
             signals: ProcessSignals::default(),
             limits: Limits::default(),
-            image: SpinLock::new(Image::default()),
+            image: Image::default(),
+        };
+        Self::new(pid, space, inherited)
+    }
+
+    /// A child without threads yet, as fork(2) describes it.
+    pub fn child(
+        &self,
+        pid: u32,
+        space: Arc<AddressSpace>,
+        shares: Shares,
+        exit_signal: u32,
+    ) -> Result<Arc<Self>> {
+        let files = match shares.files {
+            true => self.files.clone(),
+            false => Arc::new(self.files.duplicate()?),
+        };
+        let fs = match shares.fs {
+            true => self.fs.clone(),
+            false => Arc::new(SpinLock::new(self.fs.lock().clone())),
+        };
+        let inherited = Inherited {
+            family: Family::of(self.pid, exit_signal),
+            group: self.group.load(Ordering::Relaxed),
+            session: self.session.load(Ordering::Relaxed),
+            files,
+            fs,
+            umask: self.umask.load(Ordering::Relaxed),
+            services: self.services.clone(),
+            signals: self.signals.duplicate_dispositions(),
+            limits: self.limits.duplicate(),
+            image: self.image.lock().clone(),
+        };
+        Ok(Self::new(pid, space, inherited))
+    }
+
+    fn new(pid: u32, space: Arc<AddressSpace>, from: Inherited) -> Arc<Self> {
+        Arc::new(Self {
+            pid,
+            family: from.family,
+            group: AtomicU32::new(from.group),
+            session: AtomicU32::new(from.session),
+            files: from.files,
+            fs: from.fs,
+            umask: AtomicU32::new(from.umask),
+            services: from.services,
+            signals: from.signals,
+            limits: from.limits,
+            image: SpinLock::new(from.image),
             timers: SpinLock::new(BTreeMap::new()),
             finished_cpu_time: AtomicU64::new(0),
             changed: WaitQueue::new(),
+            memory: Lent::default(),
             space: SpinLock::new(space),
             threads: SpinLock::new(BTreeMap::new()),
+            last_status: AtomicU8::new(0),
             ending: AtomicI32::new(-1),
+            executing: AtomicU32::new(0),
         })
     }
 
-    /// The address space.
+    /// The address space; a vacant one once the process has ended.
     pub fn space(&self) -> Arc<AddressSpace> {
         self.space.lock().clone()
     }
 
-    /// execve(2): another address space.
+    /// execve(2), and the end: another address space.
     pub fn set_space(&self, space: Arc<AddressSpace>) {
         let old = core::mem::replace(&mut *self.space.lock(), space);
         drop(old);
@@ -141,6 +245,14 @@ impl Process {
         drop(threads);
         drop(gone);
         last
+    }
+
+    /// execve(2): the thread that is left gets the process's id.
+    pub fn rename_thread(&self, old: u32, new: u32) {
+        let mut threads = self.threads.lock();
+        if let Some(task) = threads.remove(&old) {
+            threads.insert(new, task);
+        }
     }
 
     /// All threads.
@@ -166,10 +278,41 @@ impl Process {
         running.fold(Duration::from_nanos(finished), |sum, t| sum + t.cpu_time())
     }
 
+    /// Timers with ids from `first` on send no signals any more: all of them at the end,
+    /// those of timer_create(2) at execve(2).
+    pub fn forget_timers(&self, first: i32) {
+        let timers = self.timers.lock().split_off(&first);
+        timers.values().for_each(|timer| timer.set(Duration::ZERO, None));
+    }
+
     /// True when all threads have to end.
     #[inline]
     pub fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Relaxed) >= 0
+    }
+
+    /// True when the thread `tid` has to end: with all others, or before another one
+    /// executes a program.
+    #[inline]
+    pub fn wants_end_of(&self, tid: u32) -> bool {
+        let executing = self.executing.load(Ordering::Relaxed);
+        self.is_ending() || executing != 0 && executing != tid
+    }
+
+    /// Makes all threads but `tid` end, which executes a program; false when another one
+    /// does already.
+    pub fn begin_exec(&self, tid: u32) -> bool {
+        let begun =
+            self.executing.compare_exchange(0, tid, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if begun {
+            self.alarm_threads(Some(tid));
+        }
+        begun
+    }
+
+    /// The program is loaded.
+    pub fn end_exec(&self) {
+        self.executing.store(0, Ordering::Release);
     }
 
     /// How it ends, once that is decided.
@@ -190,7 +333,15 @@ impl Process {
         if decided.is_err() {
             return;
         }
-        for (_, task) in self.threads() {
+        self.alarm_threads(None);
+    }
+
+    /// Makes threads look whether they have to end, all but one, wherever they are.
+    fn alarm_threads(&self, except: Option<u32>) {
+        for (tid, task) in self.threads() {
+            if Some(tid) == except {
+                continue;
+            }
             if let Some(thread) = sched::thread_of(&task) {
                 thread.notice();
             }

@@ -22,6 +22,11 @@ const QUEUE_LIMIT: usize = 63_000;
 /// MXCSR bits that every SSE2 CPU has.
 const MXCSR_MASK: u32 = 0xffff;
 
+/// How many signals may be queued: none more when the kernel has little memory.
+fn queue_limit() -> usize {
+    if kmm::kernel_can_spare(size_of::<SigInfo>()) { QUEUE_LIMIT } else { 0 }
+}
+
 /// Signals of a process.
 #[derive(Debug, Default)]
 pub struct ProcessSignals {
@@ -147,6 +152,11 @@ impl ThreadSignals {
         self.own.lock().stack.set(bytes, sp, minimum_stack())
     }
 
+    /// execve(2): no alternate stack.
+    pub fn forget_stack(&self) {
+        self.own.lock().stack = SignalStack::default();
+    }
+
     /// A new thread inherits the mask; its stack and pending set are empty.
     pub fn inherit(&self, from: &Self) {
         let blocked = from.blocked();
@@ -188,7 +198,7 @@ pub fn send_to_process(process: &Arc<Process>, info: SigInfo) -> Result<()> {
     if shared.dispositions.ignores(info.signal) && !threads.iter().all(|(_, t)| blocks(t)) {
         return Ok(());
     }
-    shared.pending.send(info, QUEUE_LIMIT)?;
+    shared.pending.send(info, queue_limit())?;
     drop(shared);
     process.signals.arrived.notify(Events::READABLE);
     // Any thread that does not block it will do; the first one first.
@@ -210,7 +220,7 @@ pub fn send_to_thread(task: &Arc<Task>, info: SigInfo) -> Result<()> {
     if !blocked && thread.process.signals.shared.lock().dispositions.ignores(info.signal) {
         return Ok(());
     }
-    thread.signals.own.lock().pending.send(info, QUEUE_LIMIT)?;
+    thread.signals.own.lock().pending.send(info, queue_limit())?;
     thread.process.signals.arrived.notify(Events::READABLE);
     if !blocked {
         interrupt(task);

@@ -35,7 +35,7 @@ pub fn first_process(
     let stack = wanted.stack.unwrap_or(8 << 20);
     let loaded = exec::load(&services, &fs, path, program.clone(), stack)?;
     let pid = process::new_id();
-    let process = Process::new(pid, 0, loaded.space.clone(), services.clone(), fs);
+    let process = Process::first(pid, loaded.space.clone(), services.clone(), fs);
     if let Some(nofile) = wanted.nofile {
         process.limits.set(limits::NOFILE, nofile, nofile.max(1 << 20))?;
     }

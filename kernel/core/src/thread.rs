@@ -11,7 +11,7 @@ use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 use khal::{Activation, Task, TrapFrame, tasks};
 use kio::{Errno, Events, Instant, Result, Wake};
@@ -22,8 +22,8 @@ pub const NAME_SIZE: usize = 16;
 
 /// One thread of a process.
 pub struct Thread {
-    /// Thread id; the first thread's is the process id.
-    pub tid: u32,
+    /// Thread id; the first thread's is the process id, and execve(2) makes it that.
+    tid: AtomicU32,
     /// The process.
     pub process: Arc<Process>,
     /// Of the scheduler.
@@ -72,7 +72,7 @@ impl Thread {
         let space = process.space();
         let activation = space.activation();
         let thread = Self {
-            tid,
+            tid: AtomicU32::new(tid),
             process: process.clone(),
             sched: SchedState::default(),
             signals: ThreadSignals::default(),
@@ -95,6 +95,24 @@ impl Thread {
         }
         process.add_thread(tid, task.clone());
         Ok(task)
+    }
+
+    /// Thread id.
+    #[inline]
+    pub fn tid(&self) -> u32 {
+        self.tid.load(Ordering::Relaxed)
+    }
+
+    /// execve(2): the only thread gets the process's id.
+    pub fn become_first(&self) {
+        let old = self.tid.swap(self.process.pid, Ordering::Relaxed);
+        self.process.rename_thread(old, self.process.pid);
+    }
+
+    /// True when the thread has to end before it goes on in user code.
+    #[inline]
+    pub fn must_end(&self) -> bool {
+        self.process.wants_end_of(self.tid())
     }
 
     /// The address space.
@@ -193,6 +211,6 @@ fn start() {
 
 impl fmt::Debug for Thread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Thread({})", self.tid)
+        write!(f, "Thread({})", self.tid())
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::mm::Fault;
 use crate::thread::Thread;
-use crate::{log, sched, signal, syscall};
+use crate::{exit, log, sched, signal, syscall};
 use abi::control::Exit;
 use khal::{Handlers, TrapFrame, machine};
 use ksignal::frame::Trap;
@@ -52,10 +52,10 @@ fn attend(thread: &Thread, frame: &mut TrapFrame) {
     while thread.has_attention() {
         thread.clear_attention();
         crate::background::run_if_due();
-        if !thread.process.is_ending() {
+        if !thread.must_end() {
             signal::deliver(thread, frame);
         }
-        if thread.process.is_ending() {
+        if thread.must_end() {
             crate::exit::exit_thread();
         }
     }
@@ -106,16 +106,23 @@ fn exception(frame: &mut TrapFrame, vector: u64) {
 /// The readable report of a program that a fault ends.
 pub fn report_fatal(thread: &Thread, frame: &TrapFrame, info: &SigInfo, core: bool) {
     let name = info.signal.name();
+    let pid = thread.process.pid;
     if !core {
-        crate::debug!("process {} ended by {name}", thread.process.pid);
+        crate::debug!("process {pid} ended by {name}");
+        return;
+    }
+    if pid != exit::FIRST {
+        // Its parent is told, and may do that on purpose.
+        crate::warn!("process {pid} ended by {name} (code {}) at {:#x}", info.code, frame.rip);
         return;
     }
     match info.origin {
         Origin::Fault { address } => log::fatal(format_args!(
             "{name} (code {}) at address {address:#x}, thread {}",
-            info.code, thread.tid
+            info.code,
+            thread.tid()
         )),
-        _ => log::fatal(format_args!("{name} (code {}), thread {}", info.code, thread.tid)),
+        _ => log::fatal(format_args!("{name} (code {}), thread {}", info.code, thread.tid())),
     }
     let f = frame;
     log::fatal(format_args!("rip {:016x} rsp {:016x} rflags {:x}", f.rip, f.rsp, f.rflags));

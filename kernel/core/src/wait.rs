@@ -60,7 +60,7 @@ impl Drop for Place<'_> {
 
 /// True when the running thread has a signal to take or has to end.
 pub fn interrupted() -> bool {
-    current_thread().is_some_and(|t| t.process.is_ending() || t.signals.has_deliverable(t))
+    current_thread().is_some_and(|t| t.must_end() || t.signals.has_deliverable(t))
 }
 
 /// Tries `attempt` until it gives something else than `EAGAIN`, sleeping on
@@ -109,6 +109,20 @@ fn wait<T>(
         }
         if alarm.rang() {
             return Err(Errno::ETIMEDOUT);
+        }
+        sched::park();
+    }
+}
+
+/// Sleeps on `queue` until `done`, whatever signals come; false when the thread has to end.
+pub fn wait_through_signals(queue: &WaitQueue, done: impl Fn() -> bool) -> bool {
+    let _place = Place::take(queue, Events::READABLE, false);
+    loop {
+        if done() {
+            return true;
+        }
+        if current_thread().is_none_or(|thread| thread.must_end()) {
+            return false;
         }
         sched::park();
     }

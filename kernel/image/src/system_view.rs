@@ -65,7 +65,7 @@ impl SystemView for KernelView {
     }
 
     fn current(&self) -> (u32, u32) {
-        sched::current_thread().map_or((0, 0), |t| (t.process.pid, t.tid))
+        sched::current_thread().map_or((0, 0), |t| (t.process.pid, t.tid()))
     }
 
     fn processes(&self) -> Vec<u32> {

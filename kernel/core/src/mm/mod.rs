@@ -4,6 +4,7 @@
 mod area;
 mod fault;
 pub mod file_pages;
+mod fork;
 mod map;
 mod space;
 #[cfg(test)]

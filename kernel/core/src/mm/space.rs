@@ -2,6 +2,7 @@
 //! An address space: areas by start address, and the page tables.
 
 use super::area::{Area, Backing, Protection};
+use crate::limits::check_kernel_memory;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use khal::{Activation, USER_END, UserPageTable};
@@ -101,6 +102,7 @@ impl AddressSpace {
         if len == 0 {
             return Err(Errno::EINVAL);
         }
+        check_kernel_memory(size_of::<Area>())?;
         let mut inner = self.inner.lock();
         let start = inner.place(request.placement, len)?;
         let removed = inner.remove_areas(start, start + len)?;
@@ -325,6 +327,7 @@ impl Inner {
         if self.areas.len() >= MAX_AREAS {
             return Err(Errno::ENOMEM);
         }
+        check_kernel_memory(size_of::<Area>())?;
         let (low, high) = (area.part(area.start, at), area.part(at, area.end));
         self.areas.insert(low.start, low);
         self.areas.insert(high.start, high);
@@ -355,7 +358,8 @@ impl Inner {
     /// Joins the area at `start` with its neighbours where they are alike.
     pub(super) fn merge_around(&mut self, start: u64) {
         while self.merge_with_next(start) {}
-        if let Some((&before, _)) = self.areas.range(..start).next_back() {
+        let before = self.areas.range(..start).next_back().filter(|(_, area)| area.end == start);
+        if let Some((&before, _)) = before {
             self.merge_with_next(before);
         }
     }

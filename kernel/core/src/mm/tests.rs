@@ -222,6 +222,43 @@ fn random_calls_do_as_the_model() {
     }
 }
 
+impl World {
+    /// A child of fork(2), which runs from now on.
+    fn fork(&self) -> Self {
+        let space = self.space.fork().unwrap();
+        let child = Self { space, pages: self.pages.clone(), random: Random(self.random.0 ^ 1) };
+        child.run();
+        child
+    }
+
+    /// As the scheduler switches to a thread of it.
+    fn run(&self) {
+        self.space.activation().activate();
+    }
+}
+
+#[test]
+fn children_and_parents_do_not_see_what_the_other_writes() {
+    for seed in 100..110 {
+        let mut parent = World::new(seed);
+        (0..200).for_each(|_| parent.step());
+        let mut child = parent.fork();
+        let mut grandchild = child.fork();
+        for _ in 0..30 {
+            for world in [&mut parent, &mut child, &mut grandchild] {
+                world.run();
+                (0..10).for_each(|_| world.step());
+            }
+        }
+        drop(child);
+        for world in [&mut grandchild, &mut parent] {
+            world.run();
+            (0..100).for_each(|_| world.step());
+            (0..PAGES).for_each(|at| world.check(at));
+        }
+    }
+}
+
 #[test]
 fn all_frames_come_back() {
     kmm::hosted::start();

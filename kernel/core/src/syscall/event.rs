@@ -28,6 +28,8 @@ const CLOEXEC: u32 = OpenFlags::CLOEXEC.bits();
 const NONBLOCK: u32 = OpenFlags::NONBLOCK.bits();
 /// Bytes of the packed `struct epoll_event` of x86-64.
 const EVENT_SIZE: u64 = 12;
+/// About what the kernel keeps of a watched descriptor.
+const EPOLL_ITEM_SIZE: usize = 256;
 
 /// A new descriptor for a new object, open for reading and writing; of `flags`
 /// O_CLOEXEC and O_NONBLOCK count.
@@ -99,7 +101,10 @@ pub(super) fn epoll_ctl(thread: &Thread, a: &Args) -> Result<u64> {
         watchers: watched.watchers(),
     };
     match operation {
-        ADD => epoll.add(&target, events, data)?,
+        ADD => {
+            limits::check_kernel_memory(EPOLL_ITEM_SIZE)?;
+            epoll.add(&target, events, data)?;
+        }
         MOD => epoll.modify(&target, events, data)?,
         DEL => epoll.remove(&target)?,
         _ => return Err(Errno::EINVAL),

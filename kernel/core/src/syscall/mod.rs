@@ -92,7 +92,11 @@ fn enter_special(thread: &Thread, frame: &mut TrapFrame, number: u32) -> Option<
             }
             return None;
         }
-        nr::__NR_execve => match process::execve(thread, frame, args.u64(0), &args) {
+        nr::__NR_execve => match process::execve(thread, frame, &args) {
+            Ok(()) => return None,
+            Err(error) => Err(error),
+        },
+        nr::__NR_execveat => match process::execveat(thread, frame, &args) {
             Ok(()) => return None,
             Err(error) => Err(error),
         },

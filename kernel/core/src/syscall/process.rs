@@ -3,15 +3,19 @@
 
 mod clone;
 mod control;
+mod exec;
 mod identity;
 mod ids;
+mod wait;
 
-pub(super) use clone::{clone, clone3, execve, fork, vfork, wait4, waitid};
+pub(super) use clone::{clone, clone3, fork, vfork};
 pub(super) use control::{arch_prctl, prctl, user_stack_pointer};
+pub(super) use exec::{execve, execveat};
 pub(super) use identity::{
     capget, capset, getgroups, getresid, id, set_ids, setfsgid, setfsuid, setgroups,
 };
 pub(super) use ids::{getpgid, getsid, sched_getparam, sched_priority, setpgid, setsid};
+pub(super) use wait::{wait4, waitid};
 
 use super::Args;
 use super::time::read_timespec;
@@ -24,7 +28,10 @@ use core::time::Duration;
 use khal::clock;
 use kio::{Errno, Instant, Result};
 
-pub(super) fn exit() -> Result<u64> {
+pub(super) fn exit(thread: &Thread, a: &Args) -> Result<u64> {
+    if thread.tid() == thread.process.pid {
+        thread.process.last_status.store(a.u32(0) as u8, Ordering::Relaxed);
+    }
     ending::exit_thread()
 }
 
@@ -34,7 +41,7 @@ pub(super) fn exit_group(thread: &Thread, a: &Args) -> Result<u64> {
 
 pub(super) fn set_tid_address(thread: &Thread, a: &Args) -> Result<u64> {
     thread.clear_tid.store(a.u64(0), Ordering::Relaxed);
-    Ok(u64::from(thread.tid))
+    Ok(u64::from(thread.tid()))
 }
 
 const ROBUST_HEAD_SIZE: u64 = 24;

@@ -170,13 +170,13 @@ const fn memory_and_processes(mut table: Table) -> Table {
         __NR_munlockall => Ok(0);
         __NR_mlockall => Ok(0);
         __NR_membarrier => memory::membarrier(a);
-        __NR_exit => process::exit();
+        __NR_exit => process::exit(thread, a);
         __NR_exit_group => process::exit_group(thread, a);
         __NR_wait4 => process::wait4(thread, a);
         __NR_waitid => process::waitid(thread, a);
         __NR_getpid => Ok(u64::from(thread.process.pid));
-        __NR_gettid => Ok(u64::from(thread.tid));
-        __NR_getppid => Ok(u64::from(thread.process.parent.load(Ordering::Relaxed)));
+        __NR_gettid => Ok(u64::from(thread.tid()));
+        __NR_getppid => Ok(u64::from(thread.process.family.parent.load(Ordering::Relaxed)));
         __NR_set_tid_address => process::set_tid_address(thread, a);
         __NR_set_robust_list => process::set_robust_list(thread, a);
         __NR_get_robust_list => process::get_robust_list(thread, a);

@@ -72,7 +72,7 @@ fn now(thread: &Thread, clock_id: i32) -> Result<Duration> {
         // Negative ids name the CPU clock of a process or thread.
         ..0 => {
             let pid = !(clock_id >> 3) as u32;
-            let own = pid == 0 || pid == thread.process.pid || pid == thread.tid;
+            let own = pid == 0 || pid == thread.process.pid || pid == thread.tid();
             if !own {
                 return Err(Errno::EINVAL);
             }
@@ -169,7 +169,9 @@ pub(super) fn clock_nanosleep(a: &Args) -> Result<u64> {
 pub(super) fn times(thread: &Thread, a: &Args) -> Result<u64> {
     let ticks = |time: Duration| time.as_nanos() as u64 / (1_000_000_000 / TICKS);
     if a.u64(0) != 0 {
-        user::write_words(a.u64(0), [ticks(thread.process.cpu_time()), 0, 0, 0])?;
+        let process = &thread.process;
+        let (own, children) = (process.cpu_time(), process.family.children_cpu_time());
+        user::write_words(a.u64(0), [ticks(own), 0, ticks(children), 0])?;
     }
     Ok(ticks(Duration::from_nanos(clock::monotonic().as_nanos())))
 }
@@ -181,13 +183,18 @@ pub(super) fn getrusage(thread: &Thread, a: &Args) -> Result<u64> {
     let time = match a.i32(0) {
         SELF => thread.process.cpu_time(),
         THREAD => thread.cpu_time(),
-        CHILDREN => Duration::ZERO,
+        CHILDREN => thread.process.family.children_cpu_time(),
         _ => return Err(Errno::EINVAL),
     };
     let (_, resident) = thread.space().usage();
+    write_usage(a.u64(1), time, resident).map(|()| 0)
+}
+
+/// Writes a `struct rusage` with CPU time and resident bytes.
+pub(super) fn write_usage(address: u64, time: Duration, resident: u64) -> Result<()> {
     let mut words = [0; 18];
     words[0] = time.as_secs();
     words[1] = u64::from(time.subsec_micros());
     words[4] = resident / 1024;
-    user::write_words(a.u64(1), words).map(|()| 0)
+    user::write_words(address, words)
 }

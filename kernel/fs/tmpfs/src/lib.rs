@@ -109,6 +109,11 @@ impl Shared {
         self.used_pages.fetch_sub(count, Ordering::Relaxed);
     }
     fn charge_inode(&self) -> Result<()> {
+        /// About what a node and its name take of the kernel's memory.
+        const NODE_SIZE: usize = 1024;
+        if !kmm::kernel_can_spare(NODE_SIZE) {
+            return Err(Errno::ENOSPC);
+        }
         charge(&self.used_inodes, 1, self.max_inodes)
     }
     fn now(&self) -> u64 {

@@ -395,6 +395,41 @@ impl UserPageTable {
         Ok(())
     }
 
+    /// Maps the pages of `[start, end)` in `child` too, and takes from both the right to
+    /// write: fork(2). What is shared like this has more than one reference.
+    pub fn share(&mut self, child: &mut Self, start: u64, end: u64) -> Result<(), OutOfFrames> {
+        let mut virt = start;
+        let result = loop {
+            if virt >= end {
+                break Ok(());
+            }
+            if self.find(virt).is_none() {
+                virt = self.next_mapped(virt, end);
+                continue;
+            }
+            // Each frame of a large page is copied on its own.
+            let entries = self.descend(virt, 0).and_then(|own| Ok((own, child.descend(virt, 0)?)));
+            let (own, other) = match entries {
+                Ok(entries) => entries,
+                Err(error) => break Err(error),
+            };
+            let slot = table::slot(virt, 0);
+            let entry = own.get(slot);
+            let read_only = Entry(entry.0 & !Flags::WRITE.bits());
+            // SAFETY: the entry holds a reference, so the frame lives; the handle made here is
+            // cloned, and the entry keeps its own.
+            let held = unsafe { Frame::from_raw(entry.address()) };
+            let _ = held.clone().into_raw();
+            let _ = held.into_raw();
+            own.set(slot, read_only);
+            other.set(slot, read_only);
+            child.resident += 1;
+            virt += PAGE;
+        };
+        self.flush(start, end);
+        result
+    }
+
     fn flush(&self, start: u64, end: u64) {
         let this = percpu::current();
         if this.root.load(Ordering::Relaxed) == self.root.as_u64() {

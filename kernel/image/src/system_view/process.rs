@@ -142,9 +142,12 @@ impl ProcessView for View {
         let (ignored, caught) = dispositions(p);
         let mut leader = self.thread(p.pid).unwrap_or_default();
         leader.user = p.cpu_time();
+        if p.family.has_ended() {
+            leader.state = 'Z';
+        }
         ProcessStatus {
             leader,
-            parent: p.parent.load(Ordering::Relaxed),
+            parent: p.family.parent.load(Ordering::Relaxed),
             group: p.group.load(Ordering::Relaxed),
             session: p.session.load(Ordering::Relaxed),
             umask: p.umask.load(Ordering::Relaxed),

@@ -2,6 +2,7 @@
 //! Advisory locks: flock(2), and the record locks of fcntl_locking(2).
 
 use crate::files::OpenFile;
+use crate::limits::check_kernel_memory;
 use crate::locks::{RECORDS, WHOLE, file_id};
 use crate::syscall::Args;
 use crate::thread::Thread;
@@ -182,6 +183,7 @@ pub(super) fn set(
     if !allowed {
         return Err(Errno::EBADF);
     }
+    check_kernel_memory(size_of::<Lock>()).map_err(|_| Errno::ENOLCK)?;
     match of_description {
         true => open.set_locked(),
         false => thread.process.files.set_lock_owner(thread.process.pid),

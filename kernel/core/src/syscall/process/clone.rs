@@ -1,40 +1,82 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! New threads and processes: clone(2), fork(2), execve(2), wait4(2).
+//! New threads and processes: clone(2), fork(2), vfork(2).
 
 use super::super::Args;
-use crate::exec::{self, Program};
-use crate::process::{self};
-use crate::thread::{NAME_SIZE, Thread};
-use crate::{limits, sched, user};
-use alloc::vec::Vec;
+use crate::mm::AddressSpace;
+use crate::process::{self, Process, Shares};
+use crate::thread::Thread;
+use crate::{family, limits, sched, user, wait};
+use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
-use khal::{TrapFrame, USER_END, tasks};
+use khal::{Task, TrapFrame, USER_END, tasks};
 use kio::{Errno, Result};
+use ksignal::Signal;
 
+/// The signal at the end, in the flags of clone(2).
+const CSIGNAL: u64 = 0xff;
 const CLONE_VM: u64 = 0x100;
 const CLONE_FS: u64 = 0x200;
 const CLONE_FILES: u64 = 0x400;
 const CLONE_SIGHAND: u64 = 0x800;
+const CLONE_VFORK: u64 = 0x4000;
 const CLONE_THREAD: u64 = 0x1_0000;
+const CLONE_SYSVSEM: u64 = 0x4_0000;
 const CLONE_SETTLS: u64 = 0x8_0000;
 const CLONE_PARENT_SETTID: u64 = 0x10_0000;
 const CLONE_CHILD_CLEARTID: u64 = 0x20_0000;
+const CLONE_DETACHED: u64 = 0x40_0000;
+const CLONE_UNTRACED: u64 = 0x80_0000;
 const CLONE_CHILD_SETTID: u64 = 0x100_0000;
+const CLONE_IO: u64 = 0x8000_0000;
 /// What a thread of the same process shares.
 const THREAD: u64 = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD;
+/// What a process can be made with; the rest is namespaces, pidfds and tracing.
+const PROCESS: u64 = CLONE_VM
+    | CLONE_FS
+    | CLONE_FILES
+    | CLONE_VFORK
+    | CLONE_SYSVSEM
+    | CLONE_SETTLS
+    | CLONE_PARENT_SETTID
+    | CLONE_CHILD_CLEARTID
+    | CLONE_DETACHED
+    | CLONE_UNTRACED
+    | CLONE_CHILD_SETTID
+    | CLONE_IO;
 
 /// What clone(2) and clone3(2) ask for.
+#[derive(Clone, Copy, Default)]
 struct Request {
     flags: u64,
+    exit_signal: u32,
     stack: u64,
     parent_tid: u64,
     child_tid: u64,
     thread_pointer: u64,
 }
 
+impl Request {
+    fn has(&self, flag: u64) -> bool {
+        self.flags & flag != 0
+    }
+
+    fn check(&self) -> Result<()> {
+        let wrong = self.has(CLONE_THREAD) && !self.has(CLONE_SIGHAND)
+            || self.has(CLONE_SIGHAND) && !self.has(CLONE_VM);
+        if wrong {
+            return Err(Errno::EINVAL);
+        }
+        if self.has(CLONE_SETTLS) && self.thread_pointer >= USER_END {
+            return Err(Errno::EPERM);
+        }
+        Ok(())
+    }
+}
+
 pub(in super::super) fn clone(thread: &Thread, frame: &TrapFrame, a: &Args) -> Result<u64> {
     let request = Request {
-        flags: a.u64(0) & !0xff,
+        flags: a.u64(0) & !CSIGNAL & u64::from(u32::MAX),
+        exit_signal: (a.u64(0) & CSIGNAL) as u32,
         stack: a.u64(1),
         parent_tid: a.u64(2),
         child_tid: a.u64(3),
@@ -51,10 +93,15 @@ pub(in super::super) fn clone3(thread: &Thread, frame: &TrapFrame, a: &Args) -> 
     if a.u64(1) > 4096 {
         return Err(Errno::E2BIG);
     }
-    let [flags, _pidfd, child_tid, parent_tid, _signal, stack, size, tls] =
+    let [flags, _pidfd, child_tid, parent_tid, exit_signal, stack, size, tls] =
         user::read_words::<8>(a.u64(0))?;
+    let exit_signal = u32::try_from(exit_signal).map_err(|_| Errno::EINVAL)?;
+    if flags & (CSIGNAL | CLONE_DETACHED) != 0 || u64::from(exit_signal) & !CSIGNAL != 0 {
+        return Err(Errno::EINVAL);
+    }
     let request = Request {
         flags,
+        exit_signal,
         stack: if stack == 0 { 0 } else { stack.wrapping_add(size) },
         parent_tid,
         child_tid,
@@ -63,135 +110,114 @@ pub(in super::super) fn clone3(thread: &Thread, frame: &TrapFrame, a: &Args) -> 
     spawn(thread, frame, &request)
 }
 
+pub(in super::super) fn fork(thread: &Thread, frame: &TrapFrame) -> Result<u64> {
+    let exit_signal = u32::from(Signal::SIGCHLD.number());
+    spawn(thread, frame, &Request { exit_signal, ..Request::default() })
+}
+
+pub(in super::super) fn vfork(thread: &Thread, frame: &TrapFrame) -> Result<u64> {
+    let exit_signal = u32::from(Signal::SIGCHLD.number());
+    let flags = CLONE_VM | CLONE_VFORK;
+    spawn(thread, frame, &Request { flags, exit_signal, ..Request::default() })
+}
+
 fn spawn(thread: &Thread, frame: &TrapFrame, request: &Request) -> Result<u64> {
-    let flags = request.flags;
-    if flags & CLONE_THREAD != 0 && flags & CLONE_SIGHAND == 0 {
-        return Err(Errno::EINVAL);
+    request.check()?;
+    if request.flags & THREAD == THREAD {
+        return spawn_thread(thread, frame, request);
     }
-    if flags & CLONE_SIGHAND != 0 && flags & CLONE_VM == 0 {
-        return Err(Errno::EINVAL);
-    }
-    if flags & THREAD != THREAD {
-        return Err(no_processes());
-    }
-    if flags & CLONE_SETTLS != 0 && request.thread_pointer >= USER_END {
-        return Err(Errno::EPERM);
-    }
-    let mut child_frame = *frame;
-    child_frame.rax = 0;
+    spawn_process(thread, frame, request)
+}
+
+/// The frame with which the child goes on behind the call.
+fn child_frame(frame: &TrapFrame, request: &Request) -> TrapFrame {
+    let mut child = *frame;
+    child.rax = 0;
     // Not a system call any more: nothing to restart.
-    child_frame.vector = 0;
+    child.vector = 0;
     if request.stack != 0 {
-        child_frame.rsp = request.stack;
+        child.rsp = request.stack;
     }
-    let tid = process::new_id();
-    if flags & CLONE_PARENT_SETTID != 0 {
-        user::write_u32(request.parent_tid, tid)?;
-    }
-    if flags & CLONE_CHILD_SETTID != 0 {
-        user::write_u32(request.child_tid, tid)?;
-    }
-    let task = Thread::spawn(&thread.process, tid, &child_frame)?;
-    let child = sched::thread_of(&task).ok_or(Errno::EAGAIN)?;
+    child
+}
+
+/// What a new thread has from the one that made it, in whatever process.
+fn inherit(thread: &Thread, task: &Arc<Task>, request: &Request) -> Result<()> {
+    let child = sched::thread_of(task).ok_or(Errno::EAGAIN)?;
     child.signals.inherit(&thread.signals);
     *child.name.lock() = thread.name.lock().clone();
     *child.credentials.lock() = thread.credentials.lock().clone();
-    if flags & CLONE_CHILD_CLEARTID != 0 {
+    if request.has(CLONE_CHILD_CLEARTID) {
         child.clear_tid.store(request.child_tid, Ordering::Relaxed);
     }
     let own = tasks::current();
-    let pointer = if flags & CLONE_SETTLS != 0 { request.thread_pointer } else { own.fs_base() };
+    let pointer = if request.has(CLONE_SETTLS) { request.thread_pointer } else { own.fs_base() };
     task.set_fs_base(pointer);
     task.set_gs_base(own.gs_base());
-    tasks::copy_fpu_to(&task);
-    if thread.process.is_ending() {
+    tasks::copy_fpu_to(task);
+    Ok(())
+}
+
+/// About what the kernel keeps of a thread, and of a process.
+const THREAD_SIZE: usize = 4 << 10;
+const PROCESS_SIZE: usize = 16 << 10;
+
+fn spawn_thread(thread: &Thread, frame: &TrapFrame, request: &Request) -> Result<u64> {
+    limits::check_kernel_memory(THREAD_SIZE).map_err(|_| Errno::EAGAIN)?;
+    let tid = process::new_id();
+    if request.has(CLONE_PARENT_SETTID) {
+        user::write_u32(request.parent_tid, tid)?;
+    }
+    if request.has(CLONE_CHILD_SETTID) {
+        user::write_u32(request.child_tid, tid)?;
+    }
+    let task = Thread::spawn(&thread.process, tid, &child_frame(frame, request))?;
+    inherit(thread, &task, request)?;
+    if let Some(child) = sched::thread_of(&task)
+        && child.must_end()
+    {
         child.notice();
     }
     sched::spawn(task);
     Ok(u64::from(tid))
 }
 
-/// Only threads so far: a second process is refused as on a system that is out
-/// of processes, which programs handle.
-fn no_processes() -> Errno {
-    crate::warn!("a second process was asked for: not supported yet (EAGAIN)");
-    Errno::EAGAIN
-}
-
-pub(in super::super) fn fork(_thread: &Thread, _frame: &TrapFrame) -> Result<u64> {
-    Err(no_processes())
-}
-
-pub(in super::super) fn vfork(_thread: &Thread, _frame: &TrapFrame) -> Result<u64> {
-    Err(no_processes())
-}
-
-fn read_strings(mut at: u64) -> Result<Vec<Vec<u8>>> {
-    const STRING_MAX: usize = 128 << 10;
-    const COUNT_MAX: usize = 64 << 10;
-    let mut strings = Vec::new();
-    if at == 0 {
-        return Ok(strings);
+fn spawn_process(thread: &Thread, frame: &TrapFrame, request: &Request) -> Result<u64> {
+    if request.flags & !PROCESS != 0 {
+        crate::warn!("clone with flags {:#x}: not supported (EINVAL)", request.flags);
+        return Err(Errno::EINVAL);
     }
-    loop {
-        let pointer = user::read_u64(at)?;
-        if pointer == 0 {
-            return Ok(strings);
-        }
-        if strings.len() >= COUNT_MAX {
-            return Err(Errno::E2BIG);
-        }
-        strings.push(user::read_string(pointer, STRING_MAX, Errno::E2BIG)?);
-        at += 8;
+    limits::check_kernel_memory(PROCESS_SIZE)?;
+    // Needed at the end of any process, when it may not be had any more.
+    AddressSpace::vacant().ok_or(Errno::ENOMEM)?;
+    let lends = request.has(CLONE_VM);
+    let space = if lends { thread.space() } else { Arc::new(thread.space().fork()?) };
+    let pid = process::new_id();
+    if request.has(CLONE_PARENT_SETTID) {
+        user::write_u32(request.parent_tid, pid)?;
     }
+    let shares = Shares { files: request.has(CLONE_FILES), fs: request.has(CLONE_FS) };
+    let child = thread.process.child(pid, space.clone(), shares, request.exit_signal)?;
+    let task = Thread::spawn(&child, pid, &child_frame(frame, request))?;
+    inherit(thread, &task, request)?;
+    if let Some(first) = sched::thread_of(&task)
+        && (!lends || request.has(CLONE_VFORK))
+    {
+        first.signals.inherit_stack(&thread.signals);
+    }
+    if request.has(CLONE_CHILD_SETTID) {
+        // As on Linux, where the child itself writes it: what fails is not told.
+        let _ = space.write(request.child_tid, &pid.to_le_bytes());
+    }
+    family::add(&child, &thread.process);
+    sched::spawn(task);
+    if request.has(CLONE_VFORK) {
+        wait_for_memory(&child);
+    }
+    Ok(u64::from(pid))
 }
 
-/// execve(2) of the only thread: other threads end first.
-pub(in super::super) fn execve(
-    thread: &Thread,
-    frame: &mut TrapFrame,
-    path: u64,
-    a: &Args,
-) -> Result<()> {
-    let path = user::read_path(path)?;
-    let program =
-        Program { arguments: read_strings(a.u64(1))?, environment: read_strings(a.u64(2))? };
-    if path.is_empty() {
-        return Err(Errno::ENOENT);
-    }
-    if thread.process.thread_count() > 1 {
-        return Err(Errno::EAGAIN);
-    }
-    let fs = thread.process.fs.lock().clone();
-    let stack = thread.process.limits.soft(limits::STACK);
-    let services = thread.process.services.clone();
-    let loaded = exec::load(&services, &fs, &path, program.clone(), stack)?;
-    thread.process.set_space(loaded.space.clone());
-    thread.set_space(loaded.space.clone());
-    thread.process.signals.reset_handlers();
-    thread.process.files.close_marked();
-    thread.clear_tid.store(0, Ordering::Relaxed);
-    thread.robust_list.store(0, Ordering::Relaxed);
-    thread.credentials.lock().after_exec();
-    exec::describe(&thread.process, &loaded, &program);
-    let name = path.rsplit(|b| *b == b'/').next().unwrap_or(&path);
-    *thread.name.lock() = name[..name.len().min(NAME_SIZE - 1)].to_vec();
-    let own = tasks::current();
-    own.set_fs_base(0);
-    own.set_gs_base(0);
-    tasks::with_current_fpu(|state| {
-        state.reset();
-        true
-    });
-    *frame = loaded.frame;
-    Ok(())
-}
-
-/// No process has children yet.
-pub(in super::super) fn wait4(_thread: &Thread, _a: &Args) -> Result<u64> {
-    Err(Errno::ECHILD)
-}
-
-pub(in super::super) fn waitid(_thread: &Thread, _a: &Args) -> Result<u64> {
-    Err(Errno::ECHILD)
+/// vfork(2): the parent goes on when the child uses its memory no more.
+fn wait_for_memory(child: &Process) {
+    wait::wait_through_signals(child.memory.queue(), || child.memory.is_given_back());
 }

@@ -127,7 +127,7 @@ pub(in super::super) fn capget(thread: &Thread, a: &Args) -> Result<u64> {
 pub(in super::super) fn capset(thread: &Thread, a: &Args) -> Result<u64> {
     let halves = halves(a.u64(0))?.ok_or(Errno::EINVAL)?;
     let tid = user::read_u32(a.u64(0) + 4)?;
-    if tid != 0 && tid != thread.tid {
+    if tid != 0 && tid != thread.tid() {
         return Err(Errno::EPERM);
     }
     let mut sets = [0_u64; 3];

@@ -87,8 +87,9 @@ pub(in super::super) fn timer_create(thread: &Thread, a: &Args) -> Result<u64> {
     // Negative numbers are CPU clocks of a process or thread.
     super::now(thread, clock_id)?;
     let mut timers = thread.process.timers.lock();
-    let id = (0..).find(|id| !timers.contains_key(id)).unwrap_or(0);
-    if timers.len() >= TIMERS_MAX {
+    let behind_last = timers.last_key_value().map_or(0, |(last, _)| last.wrapping_add(1).max(0));
+    let id = (behind_last..).find(|id| !timers.contains_key(id)).unwrap_or(0);
+    if timers.len() >= TIMERS_MAX || !kmm::kernel_can_spare(size_of::<PosixTimer>()) {
         return Err(Errno::EAGAIN);
     }
     drop(timers);
