@@ -27,6 +27,8 @@ pub struct Family {
     pub parent: AtomicU32,
     /// The signal that the parent gets at the end; 0 for none.
     exit_signal: AtomicU32,
+    /// The signal that the process gets when its parent ends; 0 for none.
+    pub death_signal: AtomicU32,
     /// Ended, and may be waited for.
     ended: AtomicBool,
     children: SpinLock<BTreeMap<u32, Arc<Process>>>,
@@ -77,6 +79,11 @@ pub fn end(process: &Arc<Process>) {
         for (pid, orphan) in &orphans {
             orphan.family.parent.store(FIRST, Ordering::Relaxed);
             init.family.children.lock().insert(*pid, orphan.clone());
+            let signal = Signal::new(orphan.family.death_signal.load(Ordering::Relaxed));
+            if let Some(signal) = signal {
+                let info = Some(SigInfo::kill(signal, process.pid as i32, 0));
+                news.push(News { to: orphan.clone(), info });
+            }
             if orphan.family.has_ended() {
                 news.push(News::of(orphan, init.clone()));
             }
@@ -94,7 +101,7 @@ pub fn end(process: &Arc<Process>) {
 
 /// An end, and who is told of it.
 struct News {
-    parent: Arc<Process>,
+    to: Arc<Process>,
     info: Option<SigInfo>,
 }
 
@@ -110,15 +117,15 @@ impl News {
             parent.family.children.lock().remove(&child.pid);
             process::forget(child.pid);
         }
-        Self { parent, info: signal.map(|signal| Ended::of(child).info(signal)) }
+        Self { to: parent, info: signal.map(|signal| Ended::of(child).info(signal)) }
     }
 
     fn send(self) {
         if let Some(info) = self.info {
             // A queue that is full loses it; the parent still finds out by waiting.
-            let _ = signal::send_to_process(&self.parent, info);
+            let _ = signal::send_to_process(&self.to, info);
         }
-        self.parent.changed.notify(Events::READABLE);
+        self.to.changed.notify(Events::READABLE);
     }
 }
 

@@ -4,12 +4,14 @@
 #include "check.h"
 #include <fcntl.h>
 #include <pthread.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdint.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/times.h>
@@ -284,6 +286,77 @@ static void spawned(void)
 	SHOW(posix_spawn(&pid, "/nowhere", NULL, NULL, nothing, environ) == ENOENT);
 }
 
+#define P_OF_PIDFD ((idtype_t)3)
+
+static void pidfds(void)
+{
+	siginfo_t info = {0};
+	pid_t pid = child_of(pause_for_ever);
+	int fd = syscall(SYS_pidfd_open, pid, 0);
+	MUST(fd >= 0);
+	struct pollfd watched = {.fd = fd, .events = POLLIN};
+	SHOW(fcntl(fd, F_GETFD) == FD_CLOEXEC);
+	SHOW(poll(&watched, 1, 0));
+	TRY(waitid(P_OF_PIDFD, fd, &info, WEXITED | WNOHANG));
+	TRY(syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0));
+	TRY(syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0));
+	SHOW(poll(&watched, 1, 5000));
+	SHOW(watched.revents);
+	SHOW(waitid(P_OF_PIDFD, fd, &info, WEXITED) == 0 && info.si_pid == pid);
+	SHOW(info.si_status);
+	TRY(syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0));
+	TRY(waitid(P_OF_PIDFD, fd, &info, WEXITED));
+	TRY(waitid(P_OF_PIDFD, 1, &info, WEXITED));
+	TRY(syscall(SYS_pidfd_open, 0, 0));
+	TRY(syscall(SYS_pidfd_open, 4000000, 0));
+	TRY(syscall(SYS_pidfd_send_signal, 1, 0, NULL, 0));
+	close(fd);
+	/* Made together with the process. */
+	fflush(stdout);
+	uint64_t arguments[8] = {0x1000, (uintptr_t)&fd, 0, 0, SIGCHLD};
+	fd = -1;
+	pid = syscall(SYS_clone3, arguments, sizeof arguments);
+	MUST(pid >= 0);
+	if (pid == 0)
+		_exit(5);
+	SHOW(fd > 2 && waitid(P_OF_PIDFD, fd, &info, WEXITED) == 0 && info.si_pid == pid);
+	SHOW(info.si_status);
+	close(fd);
+}
+
+static void outlive(void)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		MUST(write(pair[1], "r", 1) == 1);
+		pause_for_ever();
+	}
+	/* Its child is ready. */
+	struct pollfd ready = {.fd = pair[0], .events = POLLIN};
+	poll(&ready, 1, 5000);
+	_exit(0);
+}
+
+/* The grandchild holds an end of the pipe until the signal of its parent's end. */
+static void death_signal(void)
+{
+	char b[4];
+	int signal = -1;
+	MUST(pipe(pair) == 0);
+	pid_t pid = child_of(outlive);
+	close(pair[1]);
+	wait_and_show(pid);
+	SHOW(read(pair[0], b, 4));
+	SHOW(read(pair[0], b, 4));
+	close(pair[0]);
+	TRY(prctl(PR_SET_PDEATHSIG, 65));
+	TRY(prctl(PR_SET_PDEATHSIG, SIGHUP));
+	TRY(prctl(PR_GET_PDEATHSIG, &signal));
+	SHOW(signal);
+	TRY(prctl(PR_SET_PDEATHSIG, 0));
+}
+
 static void *execute(void *argument)
 {
 	(void)argument;
@@ -368,6 +441,8 @@ int main(int argc, char **argv)
 	many();
 	times_of_children();
 	spawned();
+	pidfds();
+	death_signal();
 	wait_and_show(child_of(from_thread));
 	wait_and_show(child_of(set_up_for_exec));
 	wait_and_show(child_of(abort));

@@ -6,6 +6,7 @@ mod control;
 mod exec;
 mod identity;
 mod ids;
+mod pidfd;
 mod wait;
 
 pub(super) use clone::{clone, clone3, fork, vfork};
@@ -15,6 +16,7 @@ pub(super) use identity::{
     capget, capset, getgroups, getresid, id, set_ids, setfsgid, setfsuid, setgroups,
 };
 pub(super) use ids::{getpgid, getsid, sched_getparam, sched_priority, setpgid, setsid};
+pub(super) use pidfd::{pidfd_open, pidfd_send_signal};
 pub(super) use wait::{wait4, waitid};
 
 use super::Args;

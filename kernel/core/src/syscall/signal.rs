@@ -192,6 +192,23 @@ fn queued_info(thread: &Thread, number: u32, address: u64, own: bool) -> Result<
     if forged && !own { Err(Errno::EPERM) } else { Ok(info) }
 }
 
+/// What pidfd_send_signal(2) sends to `process`: as kill(2), or as rt_sigqueueinfo(2) with the
+/// `siginfo_t` at `address`; nothing for number 0.
+pub(super) fn info_for(
+    thread: &Thread,
+    process: &Process,
+    number: u32,
+    address: u64,
+) -> Result<Option<SigInfo>> {
+    if number == 0 {
+        return Ok(None);
+    }
+    if address == 0 {
+        return Ok(Some(SigInfo::kill(signal_number(number)?, sender(thread), 0)));
+    }
+    queued_info(thread, number, address, process.pid == thread.process.pid).map(Some)
+}
+
 pub(super) fn sigqueueinfo(thread: &Thread, a: &Args) -> Result<u64> {
     let process = process::find(a.u32(0)).ok_or(Errno::ESRCH)?;
     let own = process.pid == thread.process.pid;

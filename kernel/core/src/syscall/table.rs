@@ -174,6 +174,8 @@ const fn memory_and_processes(mut table: Table) -> Table {
         __NR_exit_group => process::exit_group(thread, a);
         __NR_wait4 => process::wait4(thread, a);
         __NR_waitid => process::waitid(thread, a);
+        __NR_pidfd_open => process::pidfd_open(thread, a);
+        __NR_pidfd_send_signal => process::pidfd_send_signal(thread, a);
         __NR_getpid => Ok(u64::from(thread.process.pid));
         __NR_gettid => Ok(u64::from(thread.tid()));
         __NR_getppid => Ok(u64::from(thread.process.family.parent.load(Ordering::Relaxed)));

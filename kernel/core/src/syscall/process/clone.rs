@@ -2,6 +2,7 @@
 //! New threads and processes: clone(2), fork(2), vfork(2).
 
 use super::super::Args;
+use super::pidfd;
 use crate::mm::AddressSpace;
 use crate::process::{self, Process, Shares};
 use crate::thread::Thread;
@@ -18,6 +19,7 @@ const CLONE_VM: u64 = 0x100;
 const CLONE_FS: u64 = 0x200;
 const CLONE_FILES: u64 = 0x400;
 const CLONE_SIGHAND: u64 = 0x800;
+const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_VFORK: u64 = 0x4000;
 const CLONE_THREAD: u64 = 0x1_0000;
 const CLONE_SYSVSEM: u64 = 0x4_0000;
@@ -30,8 +32,9 @@ const CLONE_CHILD_SETTID: u64 = 0x100_0000;
 const CLONE_IO: u64 = 0x8000_0000;
 /// What a thread of the same process shares.
 const THREAD: u64 = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD;
-/// What a process can be made with; the rest is namespaces, pidfds and tracing.
+/// What a process can be made with; the rest is namespaces and tracing.
 const PROCESS: u64 = CLONE_VM
+    | CLONE_PIDFD
     | CLONE_FS
     | CLONE_FILES
     | CLONE_VFORK
@@ -49,6 +52,8 @@ const PROCESS: u64 = CLONE_VM
 struct Request {
     flags: u64,
     exit_signal: u32,
+    /// Where the number of the descriptor goes.
+    pidfd: u64,
     stack: u64,
     parent_tid: u64,
     child_tid: u64,
@@ -61,8 +66,12 @@ impl Request {
     }
 
     fn check(&self) -> Result<()> {
-        let wrong = self.has(CLONE_THREAD) && !self.has(CLONE_SIGHAND)
-            || self.has(CLONE_SIGHAND) && !self.has(CLONE_VM);
+        let wrong = self.has(CLONE_THREAD) && (!self.has(CLONE_SIGHAND) || self.has(CLONE_PIDFD))
+            || self.has(CLONE_SIGHAND) && !self.has(CLONE_VM)
+            // clone(2) has one place for both.
+            || self.has(CLONE_PIDFD)
+                && self.has(CLONE_PARENT_SETTID)
+                && self.pidfd == self.parent_tid;
         if wrong {
             return Err(Errno::EINVAL);
         }
@@ -77,6 +86,7 @@ pub(in super::super) fn clone(thread: &Thread, frame: &TrapFrame, a: &Args) -> R
     let request = Request {
         flags: a.u64(0) & !CSIGNAL & u64::from(u32::MAX),
         exit_signal: (a.u64(0) & CSIGNAL) as u32,
+        pidfd: a.u64(2),
         stack: a.u64(1),
         parent_tid: a.u64(2),
         child_tid: a.u64(3),
@@ -93,7 +103,7 @@ pub(in super::super) fn clone3(thread: &Thread, frame: &TrapFrame, a: &Args) -> 
     if a.u64(1) > 4096 {
         return Err(Errno::E2BIG);
     }
-    let [flags, _pidfd, child_tid, parent_tid, exit_signal, stack, size, tls] =
+    let [flags, pidfd, child_tid, parent_tid, exit_signal, stack, size, tls] =
         user::read_words::<8>(a.u64(0))?;
     let exit_signal = u32::try_from(exit_signal).map_err(|_| Errno::EINVAL)?;
     if flags & (CSIGNAL | CLONE_DETACHED) != 0 || u64::from(exit_signal) & !CSIGNAL != 0 {
@@ -102,6 +112,7 @@ pub(in super::super) fn clone3(thread: &Thread, frame: &TrapFrame, a: &Args) -> 
     let request = Request {
         flags,
         exit_signal,
+        pidfd,
         stack: if stack == 0 { 0 } else { stack.wrapping_add(size) },
         parent_tid,
         child_tid,
@@ -209,12 +220,26 @@ fn spawn_process(thread: &Thread, frame: &TrapFrame, request: &Request) -> Resul
         // As on Linux, where the child itself writes it: what fails is not told.
         let _ = space.write(request.child_tid, &pid.to_le_bytes());
     }
+    if request.has(CLONE_PIDFD)
+        && let Err(error) = install_pidfd(thread, &child, request.pidfd)
+    {
+        child.remove_thread(pid);
+        return Err(error);
+    }
     family::add(&child, &thread.process);
     sched::spawn(task);
     if request.has(CLONE_VFORK) {
         wait_for_memory(&child);
     }
     Ok(u64::from(pid))
+}
+
+fn install_pidfd(thread: &Thread, child: &Arc<Process>, address: u64) -> Result<()> {
+    let fd = pidfd::install(thread, child, 0)?;
+    user::write_u32(address, fd.cast_unsigned()).inspect_err(|_| {
+        // Nobody else can have closed it, and what cannot be closed is gone.
+        let _ = thread.process.files.close(fd);
+    })
 }
 
 /// vfork(2): the parent goes on when the child uses its memory no more.

@@ -4,6 +4,7 @@
 use super::super::Args;
 use crate::thread::{NAME_SIZE, Thread};
 use crate::user;
+use core::sync::atomic::Ordering;
 use khal::{USER_END, tasks};
 use kio::{Errno, Result};
 
@@ -31,6 +32,7 @@ pub(in super::super) fn arch_prctl(a: &Args) -> Result<u64> {
 }
 
 pub(in super::super) fn prctl(thread: &Thread, a: &Args) -> Result<u64> {
+    const SIGNAL_MAX: u64 = 64;
     const SET_PDEATHSIG: u32 = 1;
     const GET_PDEATHSIG: u32 = 2;
     const GET_DUMPABLE: u32 = 3;
@@ -61,7 +63,15 @@ pub(in super::super) fn prctl(thread: &Thread, a: &Args) -> Result<u64> {
             bytes[..name.len()].copy_from_slice(&name);
             user::write(a.u64(1), &bytes).map(|()| 0)
         }
-        GET_PDEATHSIG => user::write_u32(a.u64(1), 0).map(|()| 0),
+        SET_PDEATHSIG if a.u64(1) > SIGNAL_MAX => Err(Errno::EINVAL),
+        SET_PDEATHSIG => {
+            thread.process.family.death_signal.store(a.u32(1), Ordering::Relaxed);
+            Ok(0)
+        }
+        GET_PDEATHSIG => {
+            let signal = thread.process.family.death_signal.load(Ordering::Relaxed);
+            user::write_u32(a.u64(1), signal).map(|()| 0)
+        }
         GET_DUMPABLE | CAPBSET_READ => Ok(1),
         GET_TIMERSLACK => Ok(50_000),
         GET_KEEPCAPS => Ok(u64::from(thread.credentials.lock().keep_capabilities)),
@@ -81,9 +91,7 @@ pub(in super::super) fn prctl(thread: &Thread, a: &Args) -> Result<u64> {
             Ok(0)
         }
         GET_THP_DISABLE => Ok(0),
-        SET_PDEATHSIG | SET_DUMPABLE | SET_TIMERSLACK | SET_CHILD_SUBREAPER | SET_THP_DISABLE => {
-            Ok(0)
-        }
+        SET_DUMPABLE | SET_TIMERSLACK | SET_CHILD_SUBREAPER | SET_THP_DISABLE => Ok(0),
         _ => Err(Errno::EINVAL),
     }
 }

@@ -2,6 +2,7 @@
 //! Waiting for children: wait4(2), waitid(2).
 
 use super::super::{Args, time};
+use super::pidfd;
 use crate::family::{self, Ended, Kind, Which, Wish};
 use crate::thread::Thread;
 use crate::{user, wait};
@@ -81,6 +82,7 @@ pub(in super::super) fn waitid(thread: &Thread, a: &Args) -> Result<u64> {
     const P_ALL: u32 = 0;
     const P_PID: u32 = 1;
     const P_PGID: u32 = 2;
+    const P_PIDFD: u32 = 3;
     let (id, options) = (a.i32(1), a.u32(3));
     let known = WNOHANG | WUNTRACED | WEXITED | WCONTINUED | WNOWAIT | WNOTHREAD | WALL | WCLONE;
     if options & !known != 0 || options & (WEXITED | WUNTRACED | WCONTINUED) == 0 {
@@ -90,6 +92,7 @@ pub(in super::super) fn waitid(thread: &Thread, a: &Args) -> Result<u64> {
         P_ALL => Which::Any,
         P_PID if id > 0 => Which::Process(id.unsigned_abs()),
         P_PGID if id > 0 => Which::Group(id.unsigned_abs()),
+        P_PIDFD => Which::Process(pidfd::process_of(thread, id)?.pid),
         P_PGID if id == 0 => Which::Group(own_group(thread)),
         _ => return Err(Errno::EINVAL),
     };
