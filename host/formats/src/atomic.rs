@@ -15,8 +15,10 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Opens a new temporary file in the directory of `path`.
+    /// Opens a new temporary file in the directory of `path`, or of the file that a link
+    /// there leads to.
     pub fn create(path: &Path) -> io::Result<Self> {
+        let path = &replaceable(path)?;
         let name = path.file_name().ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, "the output path names no file")
         })?;
@@ -54,6 +56,19 @@ impl AtomicFile {
     /// The open file, for permissions and the like.
     pub fn file(&self) -> io::Result<&File> {
         self.file.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
+    }
+}
+
+/// The regular file that `path` means. Taking the name of a device or a pipe would remove it:
+/// `-o /dev/null` must not leave the machine without one.
+fn replaceable(path: &Path) -> io::Result<PathBuf> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() || found.is_dir() => {
+            let linked = fs::symlink_metadata(path)?.is_symlink();
+            if linked { fs::canonicalize(path) } else { Ok(path.to_owned()) }
+        }
+        Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
+        Err(_) => Ok(path.to_owned()),
     }
 }
 
@@ -106,6 +121,32 @@ mod tests {
         file.write_all(b"half").unwrap();
         drop(file);
         assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_link_stays_and_what_it_leads_to_is_replaced() {
+        let directory = directory("link");
+        let path = directory.join("image.raw");
+        let link = directory.join("link");
+        fs::write(&path, "old").unwrap();
+        std::os::unix::fs::symlink("image.raw", &link).unwrap();
+        let mut file = AtomicFile::create(&link).unwrap();
+        file.write_all(b"new").unwrap();
+        file.commit().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_a_file_is_not_replaced() {
+        let directory = directory("special");
+        let path = directory.join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let error = AtomicFile::create(&path).unwrap_err();
+        assert!(error.to_string().contains("not a regular file"), "{error}");
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
         fs::remove_dir_all(&directory).unwrap();
     }

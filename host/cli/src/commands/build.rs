@@ -68,6 +68,13 @@ pub(super) fn include(assembly: &mut Assembly, includes: &[Pair]) -> Result<(), 
 
 /// What can be known about the output before an expensive build.
 pub(super) fn check_output(output: &Path) -> Result<(), Failure> {
+    if fs::metadata(output).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return Err(Failure::new(format!(
+            "cannot write {}: it is not a regular file",
+            output.display()
+        ))
+        .advise("an image appears whole or not at all, which only a file can; give another -o"));
+    }
     if output.is_dir() {
         return Err(Failure::new(format!("cannot write {}: it is a directory", output.display()))
             .advise(format!(
