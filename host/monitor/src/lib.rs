@@ -21,7 +21,7 @@ pub mod wiring;
 pub use accel::{Accelerator, Choice as AcceleratorChoice, ParseError as AcceleratorParseError};
 pub use control::{Event, Listener, Reason};
 pub use machine::{Boot, Machine};
-pub use port::{Error as PortError, Forward, Protocol};
+pub use port::{Error as PortError, Forward, Protocol, check_all as check_ports};
 pub use qemu::{Error as QemuError, Qemu};
 pub use session::{Error as SessionError, Options, Outcome, run};
 pub use size::{ParseError as SizeParseError, Size};

@@ -44,6 +44,9 @@ pub enum Error {
     /// Another program listens there.
     #[error("port {0} is already taken by another program")]
     Taken(SocketAddrV4),
+    /// Two of the pairs want it.
+    #[error("port {0} is given twice; it can lead to one place only")]
+    Twice(SocketAddrV4),
     /// The host refuses the port for another reason.
     #[error("cannot listen on {0}: {1}")]
     Refused(SocketAddrV4, io::Error),
@@ -54,7 +57,7 @@ impl Error {
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         match self {
-            Self::Syntax(_) => None,
+            Self::Syntax(_) | Self::Twice(_) => None,
             Self::Taken(address) => Some(format!(
                 "stop that program (find it with: ss -lptn 'sport = :{}') or choose another host port with -p",
                 address.port()
@@ -91,6 +94,19 @@ impl FromStr for Forward {
             |text: &str| text.parse::<u16>().ok().filter(|&port| port != 0).ok_or_else(error);
         Ok(Self { host: SocketAddrV4::new(address, port(host)?), guest: port(guest)?, protocol })
     }
+}
+
+/// Whether all host ports are free and different.
+pub fn check_all(forwards: &[Forward]) -> Result<(), Error> {
+    for (index, forward) in forwards.iter().enumerate() {
+        let same =
+            |other: &Forward| other.host == forward.host && other.protocol == forward.protocol;
+        if forwards[..index].iter().any(same) {
+            return Err(Error::Twice(forward.host));
+        }
+        forward.check_free()?;
+    }
+    Ok(())
 }
 
 impl Forward {
@@ -132,6 +148,18 @@ mod tests {
         {
             assert!(matches!(text.parse::<Forward>(), Err(Error::Syntax(_))), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_port_that_is_given_twice_is_named() {
+        let forwards = |texts: &[&str]| -> Vec<Forward> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [one, other, udp] = ["80", "81", "80/udp"].map(|guest| format!("{port}:{guest}"));
+        let error = check_all(&forwards(&[&one, &other])).unwrap_err();
+        assert!(matches!(error, Error::Twice(_)), "{error}");
+        check_all(&forwards(&[&one, &udp])).unwrap();
     }
 
     #[test]

@@ -230,6 +230,9 @@ fn environment(item: &Item) -> Result<Vec<String>, Problem> {
     table
         .iter()
         .map(|(name, value)| {
+            if name.contains('=') {
+                return Err(Problem::new("the name of a variable cannot contain =", value.span()));
+            }
             let text = format!("{name}={}", string(value)?);
             variable(&text).map_err(|error| Problem::new(error, value.span()))
         })
@@ -336,6 +339,7 @@ mod tests {
             ("a = \n", "f:1:"),
             ("\n[targets.kernel]\n", "f:2:"),
             ("[environment]\nA = 1\n", "f:2:"),
+            ("[environment]\n'A=B' = 'c'\n", "f:2:"),
         ] {
             let (what, _) = failure(text);
             assert!(what.starts_with(line), "{text:?}: {what}");

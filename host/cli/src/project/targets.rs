@@ -112,7 +112,7 @@ impl Project<'_> {
     fn user(&self, name: &str) -> Result<ExitCode, Failure> {
         for command in self.file.targets.get(name).into_iter().flat_map(|target| &target.commands) {
             if self.builder.verbose {
-                commands::run::note(command);
+                note(command);
             }
             let status =
                 Command::new("sh").args(["-e", "-c", command]).status().map_err(|error| {
@@ -201,7 +201,7 @@ impl Project<'_> {
         let packed = Format::ALL.into_iter().map(|format| self.packed(format));
         for path in std::iter::once(self.file.output.clone()).chain(packed) {
             match fs::remove_file(&path) {
-                Ok(()) => commands::run::note(&format!("removed {}", path.display())),
+                Ok(()) => note(&format!("removed {}", path.display())),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     return Err(Failure::new(format!("cannot remove {}: {error}", path.display())));
@@ -225,4 +225,10 @@ impl Project<'_> {
         let _ = io::stdout().write_all(text.as_bytes());
         Ok(())
     }
+}
+
+/// Something to know, on standard error.
+fn note(text: &str) {
+    // One write a message; nobody reads it when it fails.
+    let _ = io::stderr().write_all(format!("builder: {text}\n").as_bytes());
 }
