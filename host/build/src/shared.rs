@@ -39,6 +39,9 @@ pub enum Error {
         /// What is wrong.
         reason: bhojpur_abi::elf::Error,
     },
+    /// A shared library: loaded, there would be nothing to run.
+    #[error("{} cannot be used: a shared library, not a program", .0.display())]
+    Library(PathBuf),
     /// A library that is nowhere.
     #[error("the shared library {library} is missing: {} needs it", needed_by.display())]
     MissingLibrary {
@@ -90,6 +93,7 @@ impl Error {
 /// What the dynamic section of a file says.
 #[derive(Debug, Default)]
 struct Dynamic {
+    entry: u64,
     interpreter: Option<PathBuf>,
     needed: Vec<String>,
     search: Vec<PathBuf>,
@@ -100,7 +104,14 @@ struct Dynamic {
 /// A static program has none.
 pub fn collect(tree: &mut Tree, program: &Path) -> Result<Vec<PathBuf>, Error> {
     let root = read(program)?;
-    let Some(loader) = root.interpreter.clone() else { return Ok(Vec::new()) };
+    let Some(loader) = root.interpreter.clone() else {
+        // Linkers give a library no place to start at.
+        return if root.entry == 0 {
+            Err(Error::Library(program.to_owned()))
+        } else {
+            Ok(Vec::new())
+        };
+    };
     if !loader.is_file() {
         return Err(Error::MissingLoader { loader, program: program.to_owned() });
     }
@@ -229,6 +240,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Dynamic, Error> {
     let search = file.runpath().or(file.rpath()).map(text).unwrap_or_default();
     let search = search.replace("${ORIGIN}", &origin).replace("$ORIGIN", &origin);
     Ok(Dynamic {
+        entry: file.header().entry,
         interpreter: file.interpreter().map(|path| PathBuf::from(text(path))),
         needed: file.needed().map(text).collect(),
         search: search.split(':').filter(|part| !part.is_empty()).map(PathBuf::from).collect(),
@@ -262,6 +274,22 @@ mod tests {
         assert!(parse(path, &arm).unwrap_err().to_string().contains("aarch64"));
         let whole = fs::read(std::env::current_exe().unwrap()).unwrap();
         assert!(parse(path, &whole[..4096]).is_err());
+    }
+
+    #[test]
+    fn a_library_is_no_program() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("libx.so");
+        let mut library = vec![0; 120];
+        library[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        (library[16], library[18], library[20]) = (3, 62, 1);
+        (library[32], library[52], library[54], library[56]) = (64, 64, 56, 1);
+        library[64] = 1;
+        // It loads a page of zeroes.
+        library[64 + 41] = 0x10;
+        fs::write(&path, &library).unwrap();
+        let error = collect(&mut Tree::default(), &path).unwrap_err();
+        assert!(matches!(error, Error::Library(_)), "{error}");
     }
 
     #[test]

@@ -21,6 +21,22 @@ fn a_directory_without_a_program() {
         1,
         &["cannot read nowhere", "No such file"],
     );
+    lab.file("start.sh", "#!/bin/sh\n");
+    let words = ["start.sh is neither a source file", "nor a program for Linux (ELF)"];
+    lab.refuses(&mut lab.kernel(&["build", "start.sh"]), 1, &words);
+}
+
+#[test]
+fn programs_that_lie_deeper_are_named() {
+    let lab = Lab::new();
+    lab.file("a/go.mod", "module x\n\ngo 1.19\n");
+    lab.file("a/cmd/one/main.go", MAIN);
+    lab.file("a/cmd/two/main.go", MAIN);
+    let words = ["no program found in", "kernel build a/cmd/one or a/cmd/two"];
+    lab.refuses(&mut lab.kernel(&["build", "a"]), 1, &words);
+    lab.file("a/x.go", "package x\n");
+    let words = ["the package \"x\", not a program", "kernel build a/cmd/one or a/cmd/two"];
+    lab.refuses(&mut lab.kernel(&["build", "a"]), 1, &words);
 }
 
 #[test]
@@ -195,7 +211,13 @@ fn outputs_that_cannot_be() {
         &["no/such does not exist", "mkdir -p"],
     );
     lab.refuses(&mut lab.kernel(&["build", "-o", "."]), 1, &["it is a directory"]);
+    let _socket = std::os::unix::net::UnixListener::bind(lab.path().join("socket")).unwrap();
+    let words = ["cannot write socket: it is not a regular file"];
+    lab.refuses(&mut lab.kernel(&["build", "-o", "socket"]), 1, &words);
     tiny_image(&lab.path().join("k.elf"), "", "@exit 0\n", End::PowerOff);
+    let words = ["cannot write socket: it is not a regular file"];
+    let pack = ["pack", "-o", "socket", "-f", "iso", "-k", "k.elf"];
+    lab.refuses(&mut lab.kernel(&pack), 1, &words);
     let words = ["k.xyz does not say which format", "iso, raw, qcow2"];
     lab.refuses(&mut lab.kernel(&["pack", "-o", "k.xyz", "-k", "k.elf"]), 1, &words);
 }

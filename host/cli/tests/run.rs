@@ -176,13 +176,18 @@ fn wait(child: &mut Child) -> Option<i32> {
 fn the_same_sources_give_the_same_bytes() {
     let lab = Lab::new();
     for directory in ["a", "b"] {
-        lab.file(&format!("{directory}/app/go.mod"), "module app\n\ngo 1.19\n");
+        lab.file(&format!("{directory}/in-{directory}/go.mod"), "module app\n\ngo 1.19\n");
         lab.file(
-            &format!("{directory}/app/main.go"),
+            &format!("{directory}/in-{directory}/main.go"),
             "package main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println(1) }\n",
         );
         let output = lab
-            .kernel(&["build", "-o", &format!("{directory}.elf"), &format!("{directory}/app")])
+            .kernel(&[
+                "build",
+                "-o",
+                &format!("{directory}.elf"),
+                &format!("{directory}/in-{directory}"),
+            ])
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", errors(&output));

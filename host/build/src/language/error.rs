@@ -12,7 +12,15 @@ pub enum Error {
     NoProgram {
         /// Where was looked.
         directory: PathBuf,
+        /// Programs that lie deeper, as the user would name them.
+        deeper: Vec<PathBuf>,
     },
+    /// A file that is neither a program nor a source of one.
+    #[error(
+        "{} is neither a source file of a known language nor a program for Linux (ELF)",
+        .0.display()
+    )]
+    UnknownFile(PathBuf),
     /// The path leads nowhere.
     #[error("cannot read {}: {source}", path.display())]
     Unreadable {
@@ -88,6 +96,8 @@ pub enum Error {
         directory: PathBuf,
         /// Its name.
         package: String,
+        /// Programs that lie deeper, as the user would name them.
+        deeper: Vec<PathBuf>,
     },
 }
 
@@ -96,7 +106,11 @@ impl Error {
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         Some(match self {
-            Self::NoProgram { .. } => "give the directory of a program: for Go, one with a go.mod or .go files and \
+            Self::NoProgram { deeper, .. } | Self::NotAProgram { deeper, .. } if !deeper.is_empty() => {
+                let names: Vec<_> = deeper.iter().map(|path| path.display().to_string()).collect();
+                format!("give the directory of one of its programs: kernel build {}", names.join(" or "))
+            }
+            Self::NoProgram { .. } | Self::UnknownFile(_) => "give the directory of a program: for Go, one with a go.mod or .go files and \
                  `package main` (for example: kernel build ./cmd/server)"
                 .to_owned(),
             Self::NotSupported { .. } => {

@@ -35,7 +35,7 @@ impl Language for Finished {
     fn build(&self, source: &Source<'_>) -> Result<Program, Error> {
         let path = source.path;
         if !path.is_file() {
-            return Err(Error::NoProgram { directory: path.to_owned() });
+            return Err(Error::NoProgram { directory: path.to_owned(), deeper: Vec::new() });
         }
         let executable = fs::canonicalize(path)
             .map_err(|error| Error::Unreadable { path: path.to_owned(), source: error })?;

@@ -20,6 +20,9 @@ const OLDEST: &str = "Go 1.19";
 const INSTALL: &str = "`sudo apt-get install golang-go` (Debian, Ubuntu), `sudo dnf install golang` (Fedora), \
      `brew install go` (macOS), or https://go.dev/dl";
 
+/// More programs than this are no advice.
+const MOST_ADVISED: usize = 6;
+
 /// The Go language.
 #[derive(Debug)]
 pub struct Go;
@@ -53,9 +56,8 @@ impl Language for Go {
     fn build(&self, source: &Source<'_>) -> Result<Program, Error> {
         let toolchain = Toolchain::locate(source.tools)?;
         let target = Target::of(source.path)?;
-        let name = target.program_name();
         let cgo = toolchain.cgo(&target)?;
-        target.check_main(&toolchain, cgo)?;
+        let name = target.program_name(&toolchain, cgo)?;
         let executable = source.scratch.join(&name);
         let mut command = toolchain.command(&target.directory, cgo);
         command.arg("build").args(["-trimpath", "-buildvcs=false"]);
@@ -212,6 +214,8 @@ fn minor(version: &str) -> Option<u32> {
 /// What `go build` is pointed at.
 #[derive(Debug)]
 struct Target {
+    /// As the user names it.
+    given: PathBuf,
     directory: PathBuf,
     /// `.`, or the names of source files where there is no module.
     arguments: Vec<OsString>,
@@ -220,14 +224,15 @@ struct Target {
 impl Target {
     fn of(path: &Path) -> Result<Self, Error> {
         let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
+        let given = path.to_owned();
         let path = fs::canonicalize(path).map_err(unreadable)?;
         if path.is_file() {
             let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
             let name = path.file_name().unwrap_or_default().to_owned();
-            return Ok(Self { directory, arguments: vec![name] });
+            return Ok(Self { given, directory, arguments: vec![name] });
         }
         if path.ancestors().any(|directory| directory.join("go.mod").is_file()) {
-            return Ok(Self { directory: path, arguments: vec![".".into()] });
+            return Ok(Self { given, directory: path, arguments: vec![".".into()] });
         }
         let mut files: Vec<OsString> = fs::read_dir(&path)
             .map_err(unreadable)?
@@ -237,42 +242,77 @@ impl Target {
             .collect();
         files.sort();
         if files.is_empty() {
-            return Err(Error::NoProgram { directory: path });
+            return Err(Error::NoProgram { directory: path, deeper: Vec::new() });
         }
-        Ok(Self { directory: path, arguments: files })
+        Ok(Self { given, directory: path, arguments: files })
     }
 
-    fn program_name(&self) -> String {
+    /// The name that `go build` would give the program: the same sources have the same one,
+    /// wherever they lie. `go build` of a library succeeds and makes no program, so what the
+    /// package is gets asked at the same time.
+    fn program_name(&self, toolchain: &Toolchain, cgo: bool) -> Result<String, Error> {
+        let mut command = toolchain.command(&self.directory, cgo);
+        command.args(["list", "-e", "-f", "{{.Name}}\t{{.ImportPath}}"]).args(&self.arguments);
+        let output = toolchain.run(&mut command)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let (package, path) = text.trim_end().split_once('\t').unwrap_or_default();
+        match package {
+            "main" => Ok(self.executable_name(path)),
+            "" => self.check_any_source(toolchain).map(|()| self.executable_name("")),
+            _ => Err(Error::NotAProgram {
+                directory: self.directory.clone(),
+                package: package.to_owned(),
+                deeper: self.deeper(toolchain),
+            }),
+        }
+    }
+
+    fn executable_name(&self, import_path: &str) -> String {
         let name = match self.arguments.first().map(OsString::as_os_str) {
-            Some(only) if self.arguments.len() == 1 && only != OsStr::new(".") => {
-                Path::new(only).file_stem()
-            }
-            _ => self.directory.file_name(),
+            Some(file) if file != OsStr::new(".") => Path::new(file).file_stem(),
+            _ => last_element(import_path).map(OsStr::new).or(self.directory.file_name()),
         };
         super::file_name(name.unwrap_or_default())
     }
 
-    /// `go build` of a library succeeds and makes no program, so it is asked before.
-    fn check_main(&self, toolchain: &Toolchain, cgo: bool) -> Result<(), Error> {
-        let mut command = toolchain.command(&self.directory, cgo);
-        command.args(["list", "-e", "-f", "{{.Name}}"]).args(&self.arguments);
-        let output = toolchain.run(&mut command)?;
-        let name = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        match name.as_str() {
-            "main" => Ok(()),
-            "" => self.check_any_source(),
-            _ => Err(Error::NotAProgram { directory: self.directory.clone(), package: name }),
-        }
-    }
-
-    fn check_any_source(&self) -> Result<(), Error> {
+    fn check_any_source(&self, toolchain: &Toolchain) -> Result<(), Error> {
         let any = fs::read_dir(&self.directory)
             .into_iter()
             .flatten()
             .flatten()
             .any(|e| is_source(&e.file_name()));
-        if any { Ok(()) } else { Err(Error::NoProgram { directory: self.directory.clone() }) }
+        if any {
+            return Ok(());
+        }
+        let deeper = self.deeper(toolchain);
+        Err(Error::NoProgram { directory: self.directory.clone(), deeper })
     }
+
+    /// Programs below the directory, for advice; where Go knows of none, or of too many to be
+    /// of help, there is none.
+    fn deeper(&self, toolchain: &Toolchain) -> Vec<PathBuf> {
+        let mut command = toolchain.command(&self.directory, false);
+        let format = "{{if eq .Name \"main\"}}{{.Dir}}{{end}}";
+        command.args(["list", "-e", "-find", "-f", format, "./..."]);
+        let Ok(output) = toolchain.run(&mut command) else { return Vec::new() };
+        let text = String::from_utf8_lossy(&output.stdout);
+        let found: Vec<PathBuf> = text
+            .lines()
+            .filter_map(|line| Path::new(line).strip_prefix(&self.directory).ok())
+            .map(|relative| self.given.join(relative))
+            .collect();
+        if found.len() > MOST_ADVISED { Vec::new() } else { found }
+    }
+}
+
+/// The last element of an import path that is not a major version, as cmd/go takes it.
+fn last_element(import_path: &str) -> Option<&str> {
+    let mut elements = import_path.rsplit('/');
+    let last = elements.next().filter(|last| !last.is_empty())?;
+    let is_version = last
+        .strip_prefix('v')
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
+    if is_version { elements.next().or(Some(last)) } else { Some(last) }
 }
 
 /// What a finished program can use, by the functions that the linker left in: Go keeps the names
@@ -333,6 +373,25 @@ mod tests {
         let target = Target::of(directory.path()).unwrap();
         assert_eq!(target.arguments, ["a.go", "b.go"]);
         let file = Target::of(&directory.path().join("a.go")).unwrap();
-        assert_eq!(file.program_name(), "a");
+        assert_eq!(file.executable_name("command-line-arguments"), "a");
+        assert_eq!(target.executable_name("command-line-arguments"), "a");
+    }
+
+    #[test]
+    fn programs_are_named_as_go_build_names_them() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("go.mod"), "module example.com/x\n").unwrap();
+        let target = Target::of(directory.path()).unwrap();
+        for (path, name) in [
+            ("example.com/x", "x"),
+            ("example.com/x/v2", "x"),
+            ("example.com/x/cmd/server", "server"),
+            ("v2", "v2"),
+            ("example.com/x/vault", "vault"),
+        ] {
+            assert_eq!(target.executable_name(path), name);
+        }
+        let of_directory = directory.path().file_name().unwrap();
+        assert_eq!(target.executable_name(""), super::super::file_name(of_directory));
     }
 }

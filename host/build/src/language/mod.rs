@@ -97,7 +97,7 @@ pub fn detect(path: &Path) -> Result<&'static dyn Language, Error> {
             .iter()
             .copied()
             .find(|language| has_extension(path, *language))
-            .ok_or_else(|| Error::NoProgram { directory: path.to_owned() });
+            .ok_or_else(|| Error::UnknownFile(path.to_owned()));
     }
     let files: Vec<PathBuf> = fs::read_dir(path)
         .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?
@@ -115,7 +115,9 @@ pub fn detect(path: &Path) -> Result<&'static dyn Language, Error> {
             .copied()
             .find(|language| files.iter().any(|file| has_extension(file, *language)))
     };
-    by_marker.or_else(by_extension).ok_or_else(|| Error::NoProgram { directory: path.to_owned() })
+    by_marker
+        .or_else(by_extension)
+        .ok_or_else(|| Error::NoProgram { directory: path.to_owned(), deeper: Vec::new() })
 }
 
 fn has_extension(path: &Path, language: &dyn Language) -> bool {
