@@ -15,13 +15,16 @@ use crate::{ByteStream, EventStream, Result, Upload};
 pub struct LogOptions {
     /// The last so many lines; all when absent.
     pub tail: Option<u64>,
+    /// What comes behind so many bytes of all that was ever printed; then `tail` says nothing.
+    pub offset: Option<u64>,
 }
 
 impl LogOptions {
     fn apply(self, call: Call) -> Call {
-        match self.tail {
-            Some(tail) => call.with("tail", tail),
-            None => call,
+        match self {
+            Self { offset: Some(offset), .. } => call.with("offset", offset),
+            Self { tail: Some(tail), .. } => call.with("tail", tail),
+            _ => call,
         }
     }
 }

@@ -36,7 +36,7 @@ pub struct Config {
     pub limits: Limits,
     /// Builds.
     pub builds: Builds,
-    /// The logs of instances are cut to half when they are larger than this many bytes.
+    /// The logs of instances lose their older half when they are larger than this many bytes.
     pub instance_log_max: Option<u64>,
     /// What the daemon says about itself.
     pub log: Log,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bhojpur_provider::{ImageId, VolumeId};
 use tokio::sync::{Semaphore, watch};
 
-pub(crate) use logs::{LogReader, Piece};
+pub(crate) use logs::{LogReader, Looked, Piece};
 pub(crate) use transfer::Upload;
 
 use crate::clock::Timestamp;

@@ -23,6 +23,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use id::{ImageId, InstanceId, ParseIdError, VolumeId};
 pub use instance::{Ended, Network, Plan, Port, Protocol, State, Status, Usage};
 pub use kind::{Kind, ParseKindError, Stage};
-pub use log::{LogReader, LogSource};
+pub use log::{Cut, LogReader, LogSource};
 pub use provider::{Progress, Provider, Silent};
 pub use storage::{Artifact, Attachment, StagedImage, StagedVolume};

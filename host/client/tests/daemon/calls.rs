@@ -143,7 +143,8 @@ async fn a_stream_that_breaks_is_not_its_end() {
         pieces: vec![Some(b"data: {\"offset\":0,\"base64\":\"/w==\"}\n\n"), None],
     };
     let (_directory, path, log) = unix(say);
-    let mut chunks = client(&path).follow("web", LogOptions { tail: Some(2) }).await.unwrap();
+    let last = LogOptions { tail: Some(2), offset: None };
+    let mut chunks = client(&path).follow("web", last).await.unwrap();
     let chunk: LogChunk = chunks.next().await.unwrap().unwrap();
     assert_eq!(decode(&chunk).unwrap(), [0xff]);
     assert!(matches!(chunks.next().await, Err(Error::Broken { .. })));

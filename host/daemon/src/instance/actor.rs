@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant as Deadline, sleep, sleep_until};
 
 use super::{Command, Handle, History, Reply, Request, usage};
-use crate::engine::Engine;
+use crate::engine::{Engine, Looked};
 use crate::model::{Health, Instance, Phase, Situation, Subject};
 use crate::{Error, Result};
 
@@ -40,6 +40,7 @@ pub(super) struct Actor {
     pub(super) restart_at: Option<Deadline>,
     /// There is nothing left of it.
     pub(super) gone: bool,
+    log_looked: Looked,
     prober: Option<JoinHandle<()>>,
     health: Option<mpsc::Receiver<Health>>,
     address: watch::Sender<Option<std::net::IpAddr>>,
@@ -75,6 +76,7 @@ pub(crate) fn spawn(
         unremoved: false,
         restart_at: None,
         gone: false,
+        log_looked: 0,
         prober: None,
         health: None,
         address: watch::channel(None).0,
@@ -299,7 +301,7 @@ impl Actor {
             self.reached_at(Some(address));
             self.publish();
         }
-        self.engine.limit_log(&*self.provider, &self.instance.id).await;
+        self.engine.limit_log(&*self.provider, &self.instance.id, &mut self.log_looked).await;
     }
 
     /// Where it can be reached.

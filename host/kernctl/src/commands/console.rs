@@ -33,16 +33,14 @@ pub(crate) struct Watch {
     pub(crate) ends: bool,
     /// Whether Ctrl-C is for the program.
     pub(crate) proxy: bool,
-    /// Output before this byte is not shown.
-    pub(crate) from: u64,
 }
 
 /// The output of an instance from some place on, over restarts.
 #[derive(Debug)]
 struct Output {
     stream: Option<EventStream<LogChunk>>,
-    /// Bytes before this were shown.
-    next: u64,
+    /// What comes next.
+    options: LogOptions,
 }
 
 impl Output {
@@ -56,10 +54,8 @@ impl Output {
             }
             Some(chunk) => {
                 let bytes = decode(&chunk)?;
-                let known =
-                    usize::try_from(self.next.saturating_sub(chunk.offset)).unwrap_or(usize::MAX);
-                self.next = self.next.max(chunk.offset + bytes.len() as u64);
-                Ok(Some(bytes.get(known..).unwrap_or_default().to_vec()))
+                self.options.offset = Some(chunk.offset + bytes.len() as u64);
+                Ok(Some(bytes))
             }
         }
     }
@@ -121,7 +117,7 @@ pub(crate) async fn watch(
     signals: &mut Signals,
 ) -> Result<Option<Instance>, Failure> {
     let stream = client.follow(id, how.options).await?;
-    let mut output = Output { stream: Some(stream), next: how.from };
+    let mut output = Output { stream: Some(stream), options: how.options };
     let waiting = client.clone();
     let name = id.to_owned();
     let mut wait: Pin<Box<dyn Future<Output = _> + Send>> =
@@ -162,8 +158,7 @@ pub(crate) async fn watch(
             }
             () = tokio::time::sleep(AGAIN), if output.stream.is_none() => {
                 // It ended and was started again, or is about to end for good.
-                let options = if output.next == 0 { how.options } else { LogOptions::default() };
-                output.stream = client.follow(id, options).await.ok();
+                output.stream = client.follow(id, output.options).await.ok();
             }
         }
     }

@@ -80,7 +80,7 @@ fn fits(instance: &Instance, key: &str, wanted: &str) -> bool {
 }
 
 pub(crate) async fn logs(session: &Session, logs: &Logs) -> Result<u8, Failure> {
-    let options = LogOptions { tail: tail(&logs.tail)? };
+    let options = LogOptions { tail: tail(&logs.tail)?, offset: None };
     let name = logs.name.clone().or_else(|| logs.instance.clone()).unwrap_or_default();
     let client = session.connect().await?;
     if !logs.follow {
@@ -140,14 +140,12 @@ pub(crate) async fn attach(
     let mut signals = Signals::new()?;
     let client = session.connect().await?;
     let instance = client.instance(name).await?;
-    if matches!(
-        instance.state,
-        InstanceState::Created | InstanceState::Stopped | InstanceState::Error
-    ) {
+    if is_at_rest(&instance) {
         return Err(Failure::conflict(format!("the instance {:?} does not run", instance.name))
             .advise(format!("start it: kernctl start -a {}", instance.name)));
     }
-    let how = Watch { options: LogOptions { tail: Some(0) }, input, ends: false, proxy, from: 0 };
+    let options = LogOptions { tail: Some(0), offset: None };
+    let how = Watch { options, input, ends: false, proxy };
     watch(session, &client, &instance.id, how, &mut signals).await
 }
 
@@ -186,14 +184,9 @@ pub(crate) async fn start(session: &Session, start: &Start) -> Result<u8, Failur
         let mut signals = Signals::new()?;
         let before = client.instance(name).await?;
         // Output of earlier starts is not wanted, and all of this one is.
-        let mut from = 0;
-        let mut known = client.logs(&before.id, LogOptions::default()).await?;
-        while let Some(piece) = known.next().await? {
-            from += piece.len() as u64;
-        }
+        let options = to_come(&client, &before).await?;
         client.start(&before.id).await?;
-        let options = LogOptions::default();
-        let how = Watch { options, input: start.interactive, ends: true, proxy: true, from };
+        let how = Watch { options, input: start.interactive, ends: true, proxy: true };
         return watch(session, &client, &before.id, how, &mut signals).await;
     }
     each(session, &names, |name| {
@@ -204,6 +197,24 @@ pub(crate) async fn start(session: &Session, start: &Start) -> Result<u8, Failur
         }
     })
     .await
+}
+
+/// What an instance prints from now on, or from its next start.
+async fn to_come(client: &Client, instance: &Instance) -> Result<LogOptions, Failure> {
+    let mut offset = 0;
+    if !is_at_rest(instance) {
+        return Ok(LogOptions { tail: Some(0), offset: None });
+    }
+    let last = LogOptions { tail: Some(1), offset: None };
+    let mut chunks = client.follow(&instance.id, last).await?;
+    while let Some(chunk) = chunks.next().await? {
+        offset = chunk.offset + decode(&chunk)?.len() as u64;
+    }
+    Ok(LogOptions { tail: None, offset: Some(offset) })
+}
+
+fn is_at_rest(instance: &Instance) -> bool {
+    matches!(instance.state, InstanceState::Created | InstanceState::Stopped | InstanceState::Error)
 }
 
 pub(crate) async fn restart(session: &Session, restart: &Restart) -> Result<u8, Failure> {

@@ -34,13 +34,8 @@ pub(crate) async fn run(session: &Session, run: &Run) -> Result<u8, Failure> {
     let client = session.connect().await.map_err(not_started)?;
     // A program that ends at once is removed by us, when its output and status are known.
     let instance = client.run(&request).await.map_err(|error| not_started(error.into()))?;
-    let how = Watch {
-        options: LogOptions::default(),
-        input: run.interactive,
-        ends: true,
-        proxy: true,
-        from: 0,
-    };
+    let how =
+        Watch { options: LogOptions::default(), input: run.interactive, ends: true, proxy: true };
     let result = follow(&client, &session.printer, &instance.id, how, &mut signals).await;
     if run.rm
         && let Err(error) = client.delete_instance(&instance.id, true, false).await

@@ -2,7 +2,6 @@
 //! Programs in the foreground: output, status, Ctrl-C, keys.
 
 use std::io::{BufRead as _, BufReader};
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -139,20 +138,18 @@ fn ctrl_c_asks_once_and_ends_the_second_time() {
     );
     world.fake.answer(
         "GET /v1/instances/0123456789abcdef0123456789abcdef/wait",
-        Answer::json(200, &ended(137)).after(Duration::from_secs(5)),
+        Answer::json(200, &ended(137)).when("/kill"),
     );
     let mut child = world.spawn(&["run", "web"]);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "ready");
-    let interrupt = || {
+    for answer in ["/stop", "/kill"] {
         let pid = child.id().to_string();
         assert!(
             std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success()
         );
-        std::thread::sleep(Duration::from_millis(700));
-    };
-    interrupt();
-    interrupt();
+        world.fake.heard(answer);
+    }
     let done = crate::world::done(child.wait_with_output().unwrap());
     assert_eq!(done.status, 137, "{done:?}");
     let asked = world.fake.lines();
@@ -195,14 +192,15 @@ fn logs_end_where_they_end() {
 fn attached_output_is_that_of_this_start() {
     let world = World::new();
     let id = "0123456789abcdef0123456789abcdef";
-    world.fake.answer(&format!("GET /v1/instances/{id}/logs"), Answer::bytes("before\n"));
-    let chunks = [json!({"offset": 0, "text": "before\nno"}), json!({"offset": 9, "text": "w\n"})];
-    world
-        .fake
-        .answer(&format!("GET /v1/instances/{id}/logs?follow"), Answer::bytes(events(&chunks)));
+    // Where it ended before tells where this start begins, though the log was cut.
+    let logs = format!("GET /v1/instances/{id}/logs?follow=true");
+    let earlier = [json!({"offset": 1000, "text": "before\n"})];
+    world.fake.answer(&format!("{logs}&tail=1"), Answer::bytes(events(&earlier)));
+    let chunks = [json!({"offset": 1007, "text": "no"}), json!({"offset": 1009, "text": "w\n"})];
+    world.fake.answer(&format!("{logs}&offset=1007"), Answer::bytes(events(&chunks)));
+    world.fake.answer("GET /v1/instances/web", Answer::json(200, &ended(0)));
     let done = world.run(&["start", "-a", "web"]);
     assert_eq!((done.status, done.out.as_str()), (3, "now\n"), "{done:?}");
-    world.fake.answer("GET /v1/instances/web", Answer::json(200, &ended(0)));
     let error = world.fails(&["attach", "web"], 4);
     assert!(error.contains("does not run"), "{error}");
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -34,19 +34,25 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Before the answer.
     pub delay: Duration,
+    /// It comes when a request whose line ends so has come.
+    pub when: Option<&'static str>,
 }
 
 impl Answer {
     pub fn json(status: u16, body: &Value) -> Self {
-        Self { status, body: body.to_string().into_bytes(), delay: Duration::ZERO }
+        Self { status, body: body.to_string().into_bytes(), ..Self::bytes("") }
     }
 
     pub fn bytes(body: impl Into<Vec<u8>>) -> Self {
-        Self { status: 200, body: body.into(), delay: Duration::ZERO }
+        Self { status: 200, body: body.into(), delay: Duration::ZERO, when: None }
     }
 
     pub fn after(self, delay: Duration) -> Self {
         Self { delay, ..self }
+    }
+
+    pub fn when(self, line: &'static str) -> Self {
+        Self { when: Some(line), ..self }
     }
 }
 
@@ -88,6 +94,15 @@ impl Fake {
         self.take().iter().map(Asked::line).collect()
     }
 
+    /// Waits until a request whose line ends so has come.
+    pub fn heard(&self, line: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !self.asked.lock().unwrap().iter().any(|asked| asked.line().ends_with(line)) {
+            assert!(Instant::now() < deadline, "nobody asks for {line}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     fn serve(&self, stream: UnixStream) {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         let Some(asked) = read(&mut reader) else { return };
@@ -102,6 +117,9 @@ impl Fake {
             .cloned();
         let answer = special.map_or_else(|| table(&asked), |(_, answer)| answer);
         std::thread::sleep(answer.delay);
+        if let Some(line) = answer.when {
+            self.heard(line);
+        }
         let mut stream = stream;
         let head = format!(
             "HTTP/1.1 {} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
@@ -214,6 +232,10 @@ fn table(asked: &Asked) -> Answer {
         ("GET", ["instances" | "images" | "volumes", "none"]) => not_found(parts[1]),
         ("POST", ["instances", _, "input"]) | ("PUT", [.., "files"]) | ("DELETE", _) => {
             Answer { status: 204, ..Answer::bytes("") }
+        }
+        // Who comes back has seen it.
+        ("GET", ["instances", _, "logs"]) if asked.target.contains("offset=") => {
+            Answer::bytes(events(&[]))
         }
         ("GET", ["instances", _, "logs"]) if asked.target.contains("follow") => {
             Answer::bytes(events(&[json!({"offset": 0, "text": "hello\n"})]))
