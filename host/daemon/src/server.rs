@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Runs the daemon: opens its directory, makes everything agree, listens, ends cleanly.
 
+mod linger;
 mod listen;
 mod notify;
 mod tls;

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use bhojpur_api::Code;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -23,6 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
+use super::linger;
 use crate::engine::Engine;
 use crate::http::Origin;
 use crate::{Error, Result};
@@ -79,7 +79,9 @@ impl Connections {
         let router = self.router.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(origin);
-            router.clone().call(request.map(Body::new))
+            let (parts, body) = request.into_parts();
+            let body = linger::to_the_end(body, &parts.headers);
+            router.clone().call(Request::from_parts(parts, body))
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
