@@ -16,14 +16,15 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::FromArgMatches as _;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 
 use arguments::{Command, Format, Kernctl};
 use failure::Failure;
 use session::Session;
 
 fn main() -> ExitCode {
-    let words: Vec<OsString> = std::env::args_os().collect();
+    let words = std::env::args_os().collect();
+    let words = arguments::docker::ungrouped(words, &arguments::description());
     if let Some(code) = commands::hidden(&words) {
         return code;
     }
@@ -96,7 +97,17 @@ fn misused(error: &clap::Error, words: &[OsString]) -> ExitCode {
     let message: Vec<&str> = first.trim_start_matches("error: ").lines().map(str::trim).collect();
     // A verb in front names the help that fits.
     let help = format!("see `{} --help`", command_of(words));
-    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map(str::to_owned);
+    let stranger = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg]
+        .into_iter()
+        .find_map(|kind| error.get(kind))
+        .filter(|_| {
+            matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument)
+        })
+        .map(ToString::to_string);
+    let tip = match stranger.as_deref().and_then(arguments::docker::instead) {
+        Some(instead) => Some(instead.to_owned()),
+        None => text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map(str::to_owned),
+    };
     let advice = tip.map_or(help.clone(), |tip| format!("{tip}; {help}"));
     let json = words
         .windows(2)

@@ -2,6 +2,7 @@
 //! The command line: docker's verbs, and each verb and flag of the ancestor beside them. Parsing
 //! never acts.
 
+pub(crate) mod docker;
 mod images;
 mod instances;
 mod run;
@@ -44,9 +45,11 @@ Examples:
   kernctl logs -f web                what it says
   kernctl rm -f web                  end it and remove it
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 no such thing, 4 conflict, 5 no daemon, 6 provider not
-ready or no room, 7 not allowed, 8 not supported. `kernctl run` in the foreground gives the status of the
-program; 125 when it could not be started, 126 when nobody knows how it ended, 127 when the kernel failed."
+Exit status:
+  0 done, 1 failed, 2 wrong usage, 3 no such thing, 4 conflict, 5 no daemon,
+  6 provider not ready or no room, 7 not allowed, 8 not supported
+  `kernctl run` in the foreground gives the program's own status; 125 when it could
+  not be started, 126 when nobody knows how it ended, 127 when the kernel failed"
 )]
 pub(crate) struct Kernctl {
     #[command(flatten)]
@@ -179,7 +182,11 @@ pub(crate) enum Command {
     /// Show what the daemon is
     Info(Info),
     /// Print versions
-    Version,
+    Version {
+        /// One line, by a template
+        #[arg(short, long, value_name = "TEMPLATE")]
+        format: Option<String>,
+    },
     /// Print shell completions
     #[command(after_help = "Example:\n  kernctl completions bash > /etc/bash_completion.d/kernctl")]
     Completions {

@@ -73,7 +73,7 @@ pub(crate) struct Options {
     #[arg(short, long, alias = "instanceMemory", value_name = "SIZE", value_parser = words::memory)]
     pub(crate) memory: Option<u64>,
     /// Its processors [default: what the image says, else 1]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=255))]
+    #[arg(long, value_name = "COUNT", value_parser = words::processors)]
     pub(crate) cpus: Option<u32>,
     /// When it is started again: no, on-failure[:N] or always
     #[arg(long, value_name = "POLICY", value_parser = words::restart)]
@@ -85,7 +85,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PROVIDER")]
     pub(crate) provider: Option<String>,
     /// default, none, tap:DEVICE or bridge:BRIDGE
-    #[arg(long, value_name = "NETWORK", value_parser = words::network)]
+    #[arg(long, alias = "net", value_name = "NETWORK", value_parser = words::network)]
     pub(crate) network: Option<Network>,
     /// Seconds between asking it to stop and ending it
     #[arg(long, value_name = "SECONDS")]

@@ -114,6 +114,14 @@ pub(crate) fn memory(text: &str) -> Result<u64, String> {
     }
 }
 
+/// How many processors; docker's shares of one are not to be had.
+pub(crate) fn processors(text: &str) -> Result<u32, String> {
+    let whole = text.strip_suffix(".0").unwrap_or(text).parse().ok();
+    whole.filter(|count| (1..=255).contains(count)).ok_or_else(|| {
+        format!("{text:?} is not a number of processors; a machine has whole ones, 1 to 255")
+    })
+}
+
 /// `NAME=VALUE`, or `NAME` for the value that it has here.
 pub(crate) fn variable(text: &str) -> Result<String, String> {
     let name = text.split_once('=').map_or(text, |(name, _)| name);

@@ -28,6 +28,10 @@ pub(crate) async fn execute(session: &Session, build: &Build) -> Result<u8, Fail
             context::pack(&context.root, Path::new(""), &ignored, Keep::Little)?
         }
     };
+    if packed.entries == 0 {
+        return Err(Failure::usage(format!("there is nothing in {}", context.root.display()))
+            .advise("name the directory of the program; .kernelignore may leave out too much"));
+    }
     let client = session.connect().await?;
     let shown = !build.quiet && !session.printer.is_json();
     let bar = Bar::new(shown, "sending", packed.size);

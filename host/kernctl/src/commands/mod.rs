@@ -70,7 +70,7 @@ pub(crate) async fn execute(session: &Session, command: Command) -> Result<u8, F
         Command::Daemon(daemon) => daemon::manage(session, *daemon).await,
         Command::Configure(configure) => configure::execute(&configure),
         Command::Info(info) => system::info(session, &info).await,
-        Command::Version => system::version(session).await,
+        Command::Version { format } => system::version(session, format.as_deref()).await,
         Command::Completions { shell } => completions(session, shell),
         Command::Push(_)
         | Command::Pull(_)

@@ -6,7 +6,7 @@ use bhojpur_client::{Client, LogOptions};
 
 use super::console::{self, Signals, Watch};
 use super::note;
-use crate::arguments::{Create, Run};
+use crate::arguments::{Create, Run, docker};
 use crate::failure::status;
 use crate::output::Printer;
 use crate::session::Session;
@@ -72,8 +72,13 @@ fn request(options: &crate::arguments::Options) -> Result<RunRequest, Failure> {
     };
     // What the command line does not know stands where the image should.
     if image.starts_with('-') {
-        return Err(Failure::usage(format!("unexpected argument '{image}' found"))
-            .advise("see `kernctl run --help`; what is for the program stands behind the image"));
+        let advice = match docker::instead(&image) {
+            Some(instead) => format!("{instead}; see `kernctl run --help`"),
+            None => {
+                "see `kernctl run --help`; what is for the program stands behind the image".into()
+            }
+        };
+        return Err(Failure::usage(format!("unexpected argument '{image}' found")).advise(advice));
     }
     let mut args: Vec<String> = words.collect();
     // `IMAGE -- ARGS` is what `kernel run` takes.

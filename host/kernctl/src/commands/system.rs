@@ -5,7 +5,7 @@ use bhojpur_api::Event;
 
 use crate::Failure;
 use crate::arguments::{Compilers, DescribeCompiler, Events, Info, Listing};
-use crate::output::{Style, value};
+use crate::output::value;
 use crate::session::Session;
 
 pub(crate) async fn providers(session: &Session, listing: &Listing) -> Result<u8, Failure> {
@@ -47,11 +47,7 @@ pub(crate) async fn info(session: &Session, info: &Info) -> Result<u8, Failure> 
     let style = session.printer.style(info.format.as_deref(), false)?;
     let client = session.connect().await?;
     let found = client.info().await?;
-    if let Style::Template(_) = style {
-        session.printer.documents(&[value(&found)?], &style)?;
-        return Ok(0);
-    }
-    session.printer.one(&found, || {
+    session.printer.styled(&found, &style, || {
         let role = value(&found.role).ok().and_then(|role| role.as_str().map(str::to_owned)).unwrap_or_default();
         format!(
             "Daemon:            {}\nVersion:           {}\nProcess:           {}\nStarted:           {}\n\
@@ -73,7 +69,8 @@ pub(crate) async fn info(session: &Session, info: &Info) -> Result<u8, Failure> 
 }
 
 /// Our own version always; the daemon's when one runs.
-pub(crate) async fn version(session: &Session) -> Result<u8, Failure> {
+pub(crate) async fn version(session: &Session, format: Option<&str>) -> Result<u8, Failure> {
+    let style = session.printer.style(format, false)?;
     let own = env!("CARGO_PKG_VERSION");
     let daemon = match session.connect_if_running().await {
         Ok(Some(client)) => client.ping().await.map_err(Failure::from).map(Some),
@@ -88,7 +85,7 @@ pub(crate) async fn version(session: &Session) -> Result<u8, Failure> {
         "client": { "version": own, "api": [bhojpur_api::VERSION] },
         "daemon": daemon.as_ref().map(|pong| serde_json::json!({ "version": pong.version, "api": pong.api })),
     });
-    session.printer.one(&document, || {
+    session.printer.styled(&document, &style, || {
         let daemon = match &daemon {
             Some(pong) => format!("{} (API {})", pong.version, pong.api.join(", ")),
             None if failure.is_some() => "cannot be reached".to_owned(),

@@ -139,10 +139,21 @@ impl Printer {
         item: &T,
         text: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
-        match self.format {
-            Some(Format::Json) => self.line(&json(item)?),
-            Some(Format::Yaml) => self.raw(yaml(item)?.as_bytes()),
-            None | Some(Format::Table) => self.line(&text()),
+        self.styled(item, &self.style(None, false)?, text)
+    }
+
+    /// One thing in a style.
+    pub(crate) fn styled<T: Serialize>(
+        &self,
+        item: &T,
+        style: &Style,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        match style {
+            Style::Table | Style::Quiet => self.line(&text()),
+            Style::Json => self.line(&json(item)?),
+            Style::Yaml => self.raw(yaml(item)?.as_bytes()),
+            Style::Template(template) => self.line(&template.render(&value(item)?)),
         }
     }
 

@@ -24,6 +24,12 @@ fn wrong_words_are_usage() {
         (&["ps", "--filter", "nonsense=1"], "there is no filter"),
         (&["ps", "--format", "{{.Name"], "not closed"),
         (&["logs", "--tail", "few", "web"], "number of lines"),
+        // docker's words that have no meaning here lead to what has one.
+        (&["exec", "-it", "web", "sh"], "without a shell"),
+        (&["run", "--mount", "type=volume", "web"], "write -v VOLUME"),
+        (&["run", "--cpus", "0.5", "web"], "whole ones"),
+        (&["volume", "prune"], "kernctl rm $("),
+        (&["logs", "--since=1m", "web"], "without times"),
         (&["-o", "xml", "ps"], "xml"),
         (&["cp", "a", "b"], "neither side is a volume"),
         (&["volume", "create", "data"], "--size"),
