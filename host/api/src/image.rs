@@ -150,5 +150,6 @@ pub enum BuildEvent {
 #[serde(deny_unknown_fields)]
 pub struct TagRequest {
     /// `NAME[:TAG]`.
+    #[cfg_attr(feature = "schema", schema(min_length = 1, max_length = 256))]
     pub name: String,
 }

@@ -167,6 +167,7 @@ pub enum Network {
 #[serde(default, deny_unknown_fields)]
 pub struct RunRequest {
     /// Name or id of the image.
+    #[cfg_attr(feature = "schema", schema(min_length = 1))]
     pub image: String,
     /// A name of its own; one is made up when empty.
     pub name: String,
@@ -302,6 +303,10 @@ pub struct Instance {
 #[serde(deny_unknown_fields)]
 pub struct RenameRequest {
     /// The name.
+    #[cfg_attr(
+        feature = "schema",
+        schema(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    )]
     pub name: String,
 }
 
@@ -333,6 +338,10 @@ pub struct Stats {
 #[serde(deny_unknown_fields)]
 pub struct SnapshotRequest {
     /// Its name.
+    #[cfg_attr(
+        feature = "schema",
+        schema(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    )]
     pub name: String,
 }
 

@@ -109,6 +109,10 @@ pub struct Token {
 #[serde(deny_unknown_fields)]
 pub struct TokenRequest {
     /// Its name.
+    #[cfg_attr(
+        feature = "schema",
+        schema(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    )]
     pub name: String,
     /// What it shall allow.
     pub role: Role,
