@@ -106,21 +106,32 @@ impl Error {
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         Some(match self {
-            Self::NoProgram { deeper, .. } | Self::NotAProgram { deeper, .. } if !deeper.is_empty() => {
+            Self::NoProgram { deeper, .. } | Self::NotAProgram { deeper, .. }
+                if !deeper.is_empty() =>
+            {
                 let names: Vec<_> = deeper.iter().map(|path| path.display().to_string()).collect();
-                format!("give the directory of one of its programs: kernel build {}", names.join(" or "))
+                format!("give the directory of one of its programs: {}", names.join(" or "))
             }
-            Self::NoProgram { .. } | Self::UnknownFile(_) => "give the directory of a program: for Go, one with a go.mod or .go files and \
-                 `package main` (for example: kernel build ./cmd/server)"
-                .to_owned(),
+            Self::NoProgram { .. } | Self::UnknownFile(_) => {
+                "give the directory of a program: for Go, one with a go.mod or .go files and \
+                 `package main` (for example ./cmd/server)"
+                    .to_owned()
+            }
             Self::NotSupported { .. } => {
-                "Go programs can be built today; use --language go if this directory holds one".to_owned()
+                "Go programs can be built today; use --language go if this directory holds one"
+                    .to_owned()
             }
-            Self::NoToolchain { install, .. } | Self::OldToolchain { install, .. } => format!("install it: {install}"),
+            Self::NoToolchain { install, .. } | Self::OldToolchain { install, .. } => {
+                format!("install it: {install}")
+            }
             Self::NotAProgram { .. } => {
-                "give the directory that holds `package main`, for example: kernel build ./cmd/server".to_owned()
+                "give the directory that holds `package main`, for example ./cmd/server".to_owned()
             }
-            Self::Compile { .. } | Self::Stopped { .. } | Self::Start { .. } | Self::UnknownLanguage { .. } | Self::Unreadable { .. } => {
+            Self::Compile { .. }
+            | Self::Stopped { .. }
+            | Self::Start { .. }
+            | Self::UnknownLanguage { .. }
+            | Self::Unreadable { .. } => {
                 return None;
             }
         })

@@ -186,7 +186,7 @@ impl Engine {
             "" => language::detect(&source),
             name => language::by_name(name),
         }
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| hide(&refused(&error), &context))?;
         step(&format!("compiling ({})", language.name()));
         let output = scratch.path().join("program");
         home::make(&output)?;
