@@ -12,10 +12,12 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bhojpur_api as api;
 use bhojpur_api::Code;
+use bhojpur_provider::ErrorKind;
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
+use tokio::time::Instant;
 use utoipa::openapi::HttpMethod;
 
 use super::{Answer, App, Body, Doc, Gone, Pairs, Reference, Route, Tell, ok, stream, streaming};
@@ -24,8 +26,10 @@ use crate::instance::{Command, Handle, Reply, SAMPLE_INTERVAL};
 use crate::model::Phase;
 use crate::{Error, Result, wire};
 
-/// Between two looks at a log.
+/// Between two looks at a log, or for a measurement.
 const LOOK: Duration = Duration::from_millis(60);
+/// How long the first measurement of an instance may take.
+const FIRST_SAMPLE: Duration = Duration::from_secs(20);
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -250,21 +254,27 @@ async fn stats(
             Ok(())
         });
     }
-    if !handle.now().now.phase.is_live() {
-        let message = format!("the instance {:?} does not run", handle.now().name);
-        return Err(Error::conflict(message).advise("start it first: kernctl start"));
+    if handle.last_sample().is_none()
+        && let Err(error) = app.engine.providers.of(handle.now().provider)?.usage(&handle.id).await
+        && error.kind() == ErrorKind::Unsupported
+    {
+        return Err(error.into());
     }
-    let mut left = 20;
+    // One that was just started is measured soon.
+    let deadline = Instant::now() + FIRST_SAMPLE;
     loop {
+        if !handle.now().now.phase.is_live() {
+            let message = format!("the instance {:?} does not run", handle.now().name);
+            return Err(Error::conflict(message).advise("start it first: kernctl start"));
+        }
         if let Some(sample) = handle.last_sample() {
             return ok(wire::stats(&sample, memory));
         }
-        if left == 0 {
-            let message = "this provider does not measure its instances";
-            return Err(Error::new(Code::Unsupported, message));
+        if Instant::now() > deadline {
+            let message = format!("the instance {:?} could not be measured", handle.now().name);
+            return Err(Error::new(Code::Busy, message).advise("try again"));
         }
-        left -= 1;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(LOOK).await;
     }
 }
 
