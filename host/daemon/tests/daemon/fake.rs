@@ -69,6 +69,12 @@ impl Fake {
             );
         }
         let busy = Busy(self, id.to_owned());
+        self.strike(operation).await?;
+        Ok(busy)
+    }
+
+    /// Faults of an operation.
+    async fn strike(&self, operation: &str) -> Result<()> {
         let path = self.root.with_file_name("faults").join(operation);
         let text = fs::read_to_string(&path).unwrap_or_default();
         let number = |word: &str| text.trim().strip_prefix(word)?.trim().parse::<u64>().ok();
@@ -79,7 +85,7 @@ impl Fake {
             let _ = fs::write(&path, format!("fail {}", left - 1));
             return Err(Error::new(ErrorKind::Failed, format!("{operation} fails as it was told")));
         }
-        Ok(busy)
+        Ok(())
     }
 
     fn missing(id: &InstanceId) -> Error {
@@ -279,6 +285,7 @@ impl Provider for Fake {
     }
 
     async fn usage(&self, id: &InstanceId) -> Result<Usage> {
+        self.strike("usage").await?;
         let usage = Monitor::of(self.directory(id)).usage();
         usage.ok_or_else(|| Error::new(ErrorKind::Conflict, "it does not run"))
     }

@@ -463,6 +463,8 @@ fn build() {
         );
         let refused = events("/v1/images/build?name=a&path=..", tar("a.py", b"")).await;
         assert!(refused["error"]["message"].as_str().unwrap().contains("leads out"), "{refused}");
+        let nothing = events("/v1/images/build?name=a", tar("notes.txt", b"")).await;
+        assert_eq!(nothing["error"]["message"], "no program found in .", "{nothing}");
         let no_tar = events("/v1/images/build?name=a", b"hello".to_vec()).await;
         assert_eq!(no_tar["error"]["code"], "invalid", "{no_tar}");
         if std::process::Command::new("go").arg("version").output().is_err() {
@@ -536,6 +538,8 @@ fn page_and_numbers() {
     block_on(async {
         let mut world = World::new().await;
         world.import(0, "web").await;
+        // The first time, and when it is asked whether it can.
+        world.fault("usage", "fail 2");
         world.run("one", &["forever"], json!({})).await;
         let client = &world.client;
         let page = client.open("GET", "/", Vec::new()).await.unwrap();
