@@ -128,6 +128,14 @@ fn decimal_time(text: &[u8]) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(time)
 }
 
+/// The library says with these that the bytes are no tar, or end in the middle of it.
 fn broken(error: std::io::Error) -> Error {
-    Error::io("cannot read the archive", error)
+    use std::io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::Other | Kind::UnexpectedEof | Kind::InvalidData | Kind::InvalidInput => {
+            Error::new(ErrorKind::Invalid, format_args!("this is no whole tar: {error}"))
+                .advise("give a tar, plain or gzip; the image of a file system needs --raw")
+        }
+        _ => Error::io("cannot read the archive", error),
+    }
 }

@@ -216,10 +216,10 @@ impl Engine {
         self.check_idle(&volume)?;
         self.check_room(0)?;
         let scratch = self.home.scratch()?;
-        let (disk, tar) = (self.home.volume(&volume.id), scratch.path().join("content.tar"));
+        let (image, tar) = (self.home.volume(&volume.id), scratch.path().join("content.tar"));
         let target = tar.clone();
         blocking(move || {
-            let mut disk = ext4::Volume::open(&disk, ext4::Access::Read).map_err(failed)?;
+            let mut disk = open(&volume, &image, ext4::Access::Read)?;
             let file = std::fs::File::create(&target)
                 .map_err(|error| Error::io(format!("cannot write {}", target.display()), &error))?;
             disk.read_tar(&path, std::io::BufWriter::new(file)).map_err(failed)?;
@@ -239,17 +239,17 @@ impl Engine {
         let volume = self.volume(reference).await?;
         let _lock = self.volume_locks.lock(&volume.id).await;
         self.check_idle(&volume)?;
-        let disk = self.home.volume(&volume.id);
+        let image = self.home.volume(&volume.id);
+        let (id, name) = (volume.id.to_string(), volume.name.clone());
         blocking(move || {
             // Looked through first: what is refused leaves nothing of it in the volume.
             ext4::size_for_tar(archive::open(&upload.path)?).map_err(failed)?;
-            let mut disk = ext4::Volume::open(&disk, ext4::Access::Write).map_err(failed)?;
+            let mut disk = open(&volume, &image, ext4::Access::Write)?;
             disk.write_tar(&path, archive::open(&upload.path)?).map_err(failed)?;
             disk.close().map_err(failed)
         })
         .await?;
-        let id = volume.id.to_string();
-        self.event(Subject::Volume, id, volume.name, "write", Vec::new()).await;
+        self.event(Subject::Volume, id, name, "write", Vec::new()).await;
         Ok(())
     }
 
@@ -357,6 +357,20 @@ fn adopt_disk(image: &Upload, path: &Path) -> Result<u64> {
         copied().map_err(|error| Error::io(format!("cannot write {}", path.display()), &error))?;
     home::remove(&image.path)?;
     Ok(size)
+}
+
+/// Opens the disk of a volume, which is named as the user knows it. Whatever is wrong with it now
+/// was not so when it was made.
+fn open(volume: &Volume, disk: &Path, access: ext4::Access) -> Result<ext4::Volume> {
+    ext4::Volume::open(disk, access).map_err(|error| {
+        if !matches!(error.kind(), ext4::ErrorKind::Corrupt | ext4::ErrorKind::Invalid) {
+            return failed(error);
+        }
+        let path = disk.display().to_string();
+        let known = error.to_string().replace(&path, &format!("the volume {:?}", volume.name));
+        Error::internal(known)
+            .advise(format!("restore it from a copy, or try e2fsck -f on a copy of {path}"))
+    })
 }
 
 fn failed(error: ext4::Error) -> Error {

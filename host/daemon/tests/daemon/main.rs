@@ -12,6 +12,7 @@ mod life;
 mod load;
 mod process;
 mod rest;
+mod volumes;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     }
     let tests: Vec<Test> = rest::TESTS
         .iter()
+        .chain(volumes::TESTS)
         .chain(life::TESTS)
         .chain(load::TESTS)
         .chain(crash::TESTS)

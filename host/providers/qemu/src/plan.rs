@@ -224,7 +224,14 @@ fn volume_error(error: VolumeError) -> Error {
         VolumeError::InUse(_) => ErrorKind::Conflict,
         _ => ErrorKind::Invalid,
     };
-    let advice = error.advice();
+    let advice = match &error {
+        // It had one when it was made; to make another one would be the end of what it holds.
+        VolumeError::NotExt4(path) => Some(format!(
+            "restore the volume from a copy, or try e2fsck -f on a copy of {}",
+            path.display()
+        )),
+        error => error.advice(),
+    };
     let error = Error::new(kind, &error);
     match advice {
         Some(advice) => error.advise(advice),

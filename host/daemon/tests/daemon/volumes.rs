@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Volumes: made, filled, shared, taken, and such as are damaged.
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+
+use crate::Test;
+use crate::rest::tar;
+use crate::world::{World, block_on};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("volumes", volumes),
+    ("volumes_of_disk_images", disk_images_become_volumes),
+    ("volumes_that_are_none", damage),
+];
+
+fn volumes() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.import(0, "web").await;
+        let client = &world.client;
+        let made = client
+            .send("POST", "/v1/volumes?name=data&labels={\"a\":\"b\"}", tar("hello.txt", b"hi"))
+            .await
+            .unwrap();
+        assert_eq!(made.status, 201, "{}", made.text());
+        assert_eq!(made.json()["labels"]["a"], "b");
+        let empty = format!("/v1/volumes?name=empty&size_bytes={}", 16 << 20);
+        client.post(&empty, Value::Null).await;
+        client.refused("POST", &empty, Value::Null, 409, "conflict").await;
+        let files =
+            client.send("GET", "/v1/volumes/data/files?path=/hello.txt", Vec::new()).await.unwrap();
+        let mut archive = tar::Archive::new(&files.body[..]);
+        let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut entry, &mut text).unwrap();
+        assert_eq!(text, "hi");
+        let put = client.send("PUT", "/v1/volumes/empty/files", tar("x", b"y")).await.unwrap();
+        assert_eq!(put.status, 204, "{}", put.text());
+        // What climbs out is refused before any of it is written.
+        let mut climbs = tar("before", b"x");
+        climbs.truncate(1024);
+        let mut header = tar("xx/evil", b"x");
+        header[..3].copy_from_slice(b"../");
+        let sum: u32 = header[..512]
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
+            .sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        climbs.extend_from_slice(&header);
+        let refused = client.send("PUT", "/v1/volumes/empty/files", climbs).await.unwrap();
+        assert_eq!(refused.status, 422, "{}", refused.text());
+        let gone = client.ask("GET", "/v1/volumes/empty/files?path=/before", Value::Null).await;
+        assert_eq!(gone.status, 404, "{}", gone.text());
+        let volumes = json!({ "volumes": [{ "volume": "data", "mount_point": "/data" }] });
+        world.run("one", &["forever"], volumes.clone()).await;
+        client.refused("GET", "/v1/volumes/data/files", Value::Null, 409, "conflict").await;
+        client.refused("DELETE", "/v1/volumes/data", Value::Null, 409, "conflict").await;
+        client.refused("DELETE", "/v1/volumes/data?force", Value::Null, 409, "conflict").await;
+        let second = json!({ "image": "web", "name": "two", "volumes": volumes["volumes"] });
+        let taken = client.refused("POST", "/v1/instances", second, 409, "conflict").await;
+        assert!(taken["message"].as_str().unwrap().contains("one"));
+        client.refused("GET", "/v1/instances/two", Value::Null, 404, "not_found").await;
+        let attach = json!({ "instance": "one", "mount_point": "/more" });
+        client.refused("POST", "/v1/volumes/empty/attach", attach.clone(), 409, "conflict").await;
+        client.post("/v1/instances/one/stop?grace_s=30", Value::Null).await;
+        client.post("/v1/volumes/empty/attach", attach).await;
+        client.post("/v1/volumes/data/detach", Value::Null).await;
+        client.delete("/v1/volumes/data").await;
+        assert_eq!(client.get("/v1/instances/one").await["volumes"][0]["volume"], "empty");
+        // Read-only everywhere is shared.
+        let shared =
+            json!({ "volumes": [{ "volume": "empty", "mount_point": "/r", "read_only": true }] });
+        client.post("/v1/volumes/empty/detach", Value::Null).await;
+        world.run("r1", &["forever"], shared.clone()).await;
+        world.run("r2", &["forever"], shared).await;
+        let one = |name: &str| json!({ "instance": name, "mount_point": "/r", "read_only": true });
+        assert_eq!(
+            client.get("/v1/volumes").await[0]["attachments"],
+            json!([one("r1"), one("r2")])
+        );
+        client.delete("/v1/instances/r1?force").await;
+        client.delete("/v1/instances/r2?force&volumes").await;
+        assert_eq!(client.get("/v1/volumes").await, json!([]));
+        assert_eq!(std::fs::read_dir(world.home.join("volumes")).unwrap().count(), 0);
+        world.no_violations();
+        world.end().await;
+    });
+}
+
+/// A disk image is taken as it is, when guests can mount it.
+fn disk_images_become_volumes() {
+    block_on(async {
+        let mut world = World::new().await;
+        let client = &world.client;
+        let made = client
+            .send("POST", "/v1/volumes?name=data", tar("hello.txt", b"hi"))
+            .await
+            .unwrap()
+            .json();
+        let disk = |volume: &Value| {
+            let id = volume["id"].as_str().unwrap().to_owned();
+            world.home.join("volumes").join(id).join("disk.raw")
+        };
+        let image = std::fs::read(disk(&made)).unwrap();
+        let raw = "/v1/volumes?name=copy&raw";
+        let mut partitioned = vec![0; 1 << 20];
+        partitioned[510..512].copy_from_slice(&[0x55, 0xaa]);
+        partitioned.extend_from_slice(&image);
+        for wrong in
+            [b"no file system".to_vec(), tar("a", b"b"), partitioned, image[..2048].to_vec()]
+        {
+            let refused = client.send("POST", raw, wrong).await.unwrap();
+            assert_eq!(refused.status, 422, "{}", refused.text());
+            let text = refused.text();
+            assert!(text.contains("disk image") && !text.contains("tmp/"), "{text}");
+        }
+        let sized = "/v1/volumes?name=copy&raw&size_bytes=16777216";
+        assert_eq!(client.send("POST", sized, image.clone()).await.unwrap().status, 422);
+        assert_eq!(client.send("POST", raw, Vec::new()).await.unwrap().status, 400);
+        assert_eq!(std::fs::read_dir(world.home.join("volumes")).unwrap().count(), 1);
+        let copy = client.send("POST", raw, image.clone()).await.unwrap();
+        assert_eq!(copy.status, 201, "{}", copy.text());
+        let copy = copy.json();
+        assert_eq!(copy["size_bytes"], image.len());
+        assert!(std::fs::read(disk(&copy)).unwrap() == image, "as it is");
+        let files =
+            client.send("GET", "/v1/volumes/copy/files?path=/hello.txt", Vec::new()).await.unwrap();
+        assert_eq!(files.status, 200, "{}", files.text());
+        // The ancestor's way.
+        let form = |part: &[u8]| {
+            let mut body =
+                b"--x\r\nContent-Disposition: form-data; name=\"tarfile\"; filename=\"d\"\r\n\r\n"
+                    .to_vec();
+            body.extend_from_slice(part);
+            body.extend_from_slice(b"\r\n--x--\r\n");
+            body
+        };
+        let old = "/volumes/old?provider=qemu&raw=true&size=0&type=ext2";
+        let request = hyper::Request::post(old)
+            .header("host", "localhost")
+            .header("content-type", "multipart/form-data; boundary=x")
+            .body(Full::new(Bytes::from(form(&image))))
+            .unwrap();
+        let answer = client.connect().await.unwrap().send_request(request).await.unwrap();
+        assert_eq!(answer.status(), 201, "{answer:?}");
+        assert_eq!(std::fs::read_dir(world.home.join("tmp")).unwrap().count(), 0);
+        world.end().await;
+    });
+}
+
+/// What is no tar, and a volume whose disk was destroyed, are named as the user knows them.
+fn damage() {
+    block_on(async {
+        let mut world = World::new().await;
+        let client = &world.client;
+        let refused =
+            client.send("POST", "/v1/volumes?name=v", b"words".repeat(200)).await.unwrap();
+        let error = refused.json();
+        assert_eq!((refused.status, &error["code"]), (422, &json!("invalid")), "{error}");
+        assert!(error["message"].as_str().unwrap().contains("no whole tar"), "{error}");
+        assert_eq!(client.get("/v1/volumes").await, json!([]));
+        let made =
+            client.send("POST", "/v1/volumes?name=data", tar("hello.txt", b"hi")).await.unwrap();
+        let id = made.json()["id"].as_str().unwrap().to_owned();
+        let disk = world.home.join("volumes").join(id).join("disk.raw");
+        let length = disk.metadata().unwrap().len() as usize;
+        std::fs::write(&disk, vec![0; length]).unwrap();
+        let lost = client.refused("GET", "/v1/volumes/data/files", Value::Null, 500, "internal");
+        let lost = lost.await;
+        assert_eq!(lost["message"], "the volume \"data\" has no ext4 file system");
+        assert!(lost["advice"].as_str().unwrap().contains("e2fsck"), "{lost}");
+        let put = client.send("PUT", "/v1/volumes/data/files", tar("x", b"y")).await.unwrap();
+        assert_eq!(put.status, 500, "{}", put.text());
+        assert!(std::fs::read(&disk).unwrap().iter().all(|byte| *byte == 0), "left alone");
+        client.delete("/v1/volumes/data").await;
+        world.end().await;
+    });
+}
