@@ -29,7 +29,9 @@ impl Error {
         let missing = Self::new(Code::NotFound, format!("there is no {what} {reference:?}"));
         match what {
             "instance" => missing.advise("`kernctl ps -a` lists all instances"),
-            "image" => missing.advise("`kernctl images` lists all images"),
+            "image" => {
+                missing.advise("`kernctl images` lists all images, `kernctl build` makes them")
+            }
             "volume" => missing.advise("`kernctl volume ls` lists all volumes"),
             "token" => missing.advise("`kernctl daemon token ls` lists all tokens"),
             _ => missing,

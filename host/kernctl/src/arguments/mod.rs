@@ -3,6 +3,8 @@
 //! never acts.
 
 pub(crate) mod docker;
+#[cfg(test)]
+mod documented;
 mod images;
 mod instances;
 mod run;

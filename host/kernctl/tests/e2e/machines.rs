@@ -103,6 +103,8 @@ fn a_server_from_build_to_removal() {
     home.ok(&["rename", "web", "site"]);
     let running = home.run(&["rm", "site"]);
     assert_eq!(running.status, 4, "{running:?}");
+    let document = std::fs::read_to_string(repository().join("docs/kernctl.md")).unwrap();
+    assert!(document.contains(&running.err.replace("site", "web")), "{running:?}");
     home.ok(&["rm", "-f", "site"]);
     assert_eq!(home.ok(&["ps", "-aq"]), "");
     home.ok(&["rmi", "web:1"]);
