@@ -16,7 +16,7 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::upload::Body;
-use crate::{Address, Error, Result};
+use crate::{Address, Error, Result, tls};
 
 /// How long the other side may take to say hello.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -66,7 +66,7 @@ async fn secure(
     connected.map_err(|error| match error.kind() {
         // The library wraps what it found out about the certificate, or about the protocol.
         io::ErrorKind::InvalidData => {
-            Error::Untrusted { address: address.clone(), reason: error.to_string() }
+            Error::Untrusted { address: address.clone(), reason: tls::reason(&error) }
         }
         _ => unreachable(address, error),
     })

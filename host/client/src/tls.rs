@@ -14,7 +14,8 @@ use tokio_rustls::rustls::crypto::{
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore,
+    SignatureScheme,
 };
 
 use crate::{Error, Result, Trust};
@@ -76,6 +77,18 @@ fn authorities(path: &Path) -> Result<RootCertStore> {
     Ok(store)
 }
 
+/// Why a daemon is not trusted, for people.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
+    match inner {
+        Some(TlsError::General(said)) => said.clone(),
+        Some(TlsError::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "none of the authorities that are trusted here signed its certificate".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// Takes one certificate and no other, whatever its names and dates are.
 #[derive(Debug)]
 struct Pinned {
@@ -97,7 +110,9 @@ impl ServerCertVerifier for Pinned {
             return Ok(ServerCertVerified::assertion());
         }
         let hex: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
-        Err(TlsError::General(format!("its certificate has the fingerprint {hex}")))
+        Err(TlsError::General(format!(
+            "its certificate has the fingerprint {hex}, which is not the one that is expected"
+        )))
     }
 
     // That the daemon has the key of the certificate is checked as ever.

@@ -78,10 +78,10 @@ async fn others_are_not_told_the_token() {
     let mut wrong = daemon.digest;
     wrong[31] ^= 1;
     let system = Trust::System;
-    for (host, trust) in [
-        ("localhost", Trust::Fingerprint(wrong)),
-        ("127.0.0.1", Trust::Authorities(daemon.authority())),
-        ("localhost", system),
+    for (host, trust, reason) in [
+        ("localhost", Trust::Fingerprint(wrong), "trusted: its certificate has the fingerprint"),
+        ("127.0.0.1", Trust::Authorities(daemon.authority()), "not valid for name"),
+        ("localhost", system, "trusted: none of the authorities"),
     ] {
         let address = Address::Tls { host: host.to_owned(), port: daemon.port };
         let target = Target { address, token: Token::new("s3cret"), trust };
@@ -89,6 +89,7 @@ async fn others_are_not_told_the_token() {
         let Ok(client) = Client::new(target) else { continue };
         let error = client.ping().await.unwrap_err();
         assert!(matches!(error, Error::Untrusted { .. }), "{error:?}");
+        assert!(error.to_string().contains(reason), "{error}");
         assert!(error.advice().unwrap().contains("--fingerprint"));
     }
     assert!(daemon.log.lock().unwrap().is_empty());
