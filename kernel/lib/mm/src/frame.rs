@@ -6,6 +6,7 @@ use crate::buddy::Buddy;
 use crate::heap;
 use crate::{FRAME_SIZE, PhysAddr};
 use core::fmt;
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use ksync::{Once, SpinLock};
 
@@ -14,6 +15,7 @@ pub(crate) const FREE_FLAG: u32 = 1 << 31;
 /// What the kernel knows of one frame: its reference count, or that it starts
 /// a free block of some order.
 #[derive(Debug, Default)]
+#[repr(transparent)]
 pub(crate) struct Metadata(AtomicU32);
 
 impl Metadata {
@@ -83,27 +85,32 @@ pub unsafe fn init(direct_map: usize, regions: &[MemoryRegion]) -> Result<(), Ou
     let usable = || regions.iter().filter(|r| r.kind == RegionKind::Usable).map(frames);
     let (home, _) =
         usable().find(|(start, end)| *end >= start + metadata_frames).ok_or(OutOfFrames)?;
-    let base = (direct_map + home * FRAME_SIZE) as *mut Metadata;
-    // SAFETY: the home frames are usable RAM, mapped and ours by the contract
-    // of this function; zero is a valid `Metadata`.
-    let metadata: &'static [Metadata] = unsafe {
-        base.write_bytes(0, top);
-        core::slice::from_raw_parts(base, top)
+    let free = || {
+        usable().map(|(start, end)| {
+            let taken = if start == home { metadata_frames } else { 0 };
+            ((start + taken).min(end), end)
+        })
     };
+    let base = (direct_map + home * FRAME_SIZE) as *mut MaybeUninit<u32>;
+    // SAFETY: the home frames are usable RAM, mapped and ours by the contract
+    // of this function.
+    let counts = unsafe { core::slice::from_raw_parts_mut(base, top) };
     // What is not free RAM (the kernel, devices) has a count of its own that
-    // never drops to zero.
-    metadata.iter().for_each(|m| m.0.store(1, Ordering::Relaxed));
+    // never drops to zero. Plain words are filled many at a time.
+    counts.fill(MaybeUninit::new(1));
+    for (start, end) in free() {
+        counts[start..end].fill(MaybeUninit::new(0));
+    }
+    // SAFETY: as above; all of it is written, and any word is a valid `Metadata`.
+    let metadata: &'static [Metadata] =
+        unsafe { core::slice::from_raw_parts(base.cast_const().cast(), top) };
     let mut total_frames = 0;
     let mut buddy = BUDDY.lock();
     // SAFETY: the contract of this function covers that of `set_up`.
     unsafe { buddy.set_up(metadata, direct_map) };
-    for (start, end) in usable() {
-        let start = if start == home { start + metadata_frames } else { start };
-        for m in &metadata[start.min(end)..end] {
-            m.0.store(0, Ordering::Relaxed);
-        }
+    for (start, end) in free() {
         buddy.free_range(start, end);
-        total_frames += end.saturating_sub(start);
+        total_frames += end - start;
     }
     drop(buddy);
     RESERVE.store((total_frames / 64).clamp(64, 4096), Ordering::Relaxed);
