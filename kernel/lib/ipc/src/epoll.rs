@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Event polling: epoll(7).
 //!
-//! A wake-up puts the item on the ready list and nothing more; waiting takes
-//! items from the list and asks the files themselves. So the cost of waiting
+//! A wake-up puts the item on the ready list and nothing more; waiting goes
+//! through the list and asks the files themselves. So the cost of waiting
 //! is that of the ready items, however many are registered.
 //!
 //! Locks: the state lock comes after object locks and wait queues, because
@@ -268,12 +268,12 @@ impl Epoll {
         let (mut count, mut refused) = (0, false);
         while budget > 0 && count < max && !refused {
             budget -= 1;
-            let Some((token, file)) = state.take_ready(scan) else { break };
+            let Some((token, file, wakes)) = state.next_ready(scan) else { break };
             drop(state);
             let ready = file.poll();
             drop(file);
             state = self.core.state.lock();
-            match state.report(token, ready, scan, emit) {
+            match state.report((token, wakes), ready, scan, emit) {
                 Some(true) => count += 1,
                 Some(false) => refused = true,
                 None => {}

@@ -42,6 +42,10 @@ impl List {
         (self.head != NONE).then_some(self.head)
     }
 
+    pub(super) fn back(&self) -> Option<u32> {
+        (self.tail != NONE).then_some(self.tail)
+    }
+
     /// Adds a slot that is not in the list.
     pub(super) fn push(&mut self, slot: u32, front: bool, edit: Edit<'_>) {
         let links = if front {

@@ -166,6 +166,14 @@ impl State {
         }
     }
 
+    /// Makes the item the last of the list, wherever it was.
+    fn queue_last(&mut self, slot: u32) {
+        if self.ready.back() != Some(slot) {
+            self.unqueue(slot);
+            self.queue(slot, false);
+        }
+    }
+
     fn unqueue(&mut self, slot: u32) {
         if let Some(entry) = self.slots.entry(slot)
             && entry.queued
@@ -207,43 +215,54 @@ impl State {
         Token::new(slot as usize, self.slots.0[slot as usize].generation)
     }
 
-    /// Takes the item that is ready for longest off the list.
-    pub(super) fn take_ready(&mut self, scan: u64) -> Option<(Token, Arc<dyn File>)> {
+    /// The item that is ready for longest, for [`report`](Self::report), with its count of
+    /// wake-ups. What may be reported only once leaves the list, so that no second thread takes
+    /// it; the others stay.
+    pub(super) fn next_ready(&mut self, scan: u64) -> Option<(Token, Arc<dyn File>, u32)> {
         let slot = self.ready.front()?;
         let entry = self.slots.entry(slot)?;
         if entry.scan == scan {
             return None;
         }
-        let file = entry.file.clone();
-        self.unqueue(slot);
-        Some((self.token_of(slot), file))
+        let (file, wakes) = (entry.file.clone(), entry.wakes);
+        if entry.flags.intersects(EpollFlags::ET | EpollFlags::ONESHOT) {
+            self.unqueue(slot);
+        }
+        Some((self.token_of(slot), file, wakes))
     }
 
-    /// Reports an item whose file is `ready`: `None` when there is nothing to
-    /// report, `Some(false)` when `emit` refused it.
+    /// Reports an item whose file was asked after `wakes` wake-ups and is `ready`: `None` when
+    /// there is nothing to report, `Some(false)` when `emit` refused it.
     pub(super) fn report(
         &mut self,
-        token: Token,
+        (token, wakes): (Token, u32),
         ready: Events,
         scan: u64,
         emit: &mut dyn FnMut(Events, u64) -> bool,
     ) -> Option<bool> {
+        let slot = token.slot() as u32;
         let entry = self.entry_mut(token)?;
+        let unchanged = entry.wakes == wakes;
         let ready = ready & entry.interest;
         if ready.is_empty() {
+            if unchanged {
+                self.unqueue(slot);
+            }
             return None;
         }
         if !emit(ready, entry.data) {
-            self.queue(token.slot() as u32, true);
+            self.queue(slot, true);
             return Some(false);
         }
         entry.scan = scan;
         if entry.flags.contains(EpollFlags::ONESHOT) {
             entry.interest = Events::empty();
             // A second thread may have queued it since it was taken.
-            self.unqueue(token.slot() as u32);
+            self.unqueue(slot);
         } else if !entry.flags.contains(EpollFlags::ET) {
-            self.queue(token.slot() as u32, false);
+            self.queue_last(slot);
+        } else if unchanged {
+            self.unqueue(slot);
         }
         Some(true)
     }

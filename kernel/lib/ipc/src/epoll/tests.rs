@@ -59,6 +59,36 @@ fn ready_items_take_turns() {
 }
 
 #[test]
+fn what_is_not_ready_any_more_leaves_the_list() {
+    let epoll = Epoll::new();
+    let files: Vec<_> = (0..2).map(Watched::new).collect();
+    for file in &files {
+        epoll.add(&file.target(), IN, file.fd as u64).unwrap();
+        file.event.signal(1);
+    }
+    assert_eq!(collect(&epoll, 9), [0, 1]);
+    assert!(files[0].drain());
+    assert_eq!(collect(&epoll, 9), [1]);
+    assert!(files[1].drain());
+    assert!(collect(&epoll, 9).is_empty() && epoll.poll().is_empty());
+    assert_eq!(epoll.core.state.lock().ready_count(), 0);
+    files[0].event.signal(1);
+    assert_eq!(collect(&epoll, 9), [0]);
+}
+
+#[test]
+fn an_item_that_becomes_edge_triggered_is_reported_once_more() {
+    let epoll = Epoll::new();
+    let file = Watched::new(1);
+    epoll.add(&file.target(), IN, 1).unwrap();
+    file.event.signal(1);
+    assert_eq!(collect(&epoll, 4), [1]);
+    epoll.modify(&file.target(), IN | EpollFlags::ET.bits(), 2).unwrap();
+    assert_eq!(collect(&epoll, 4), [2]);
+    assert!(collect(&epoll, 4).is_empty());
+}
+
+#[test]
 fn a_refused_event_stays_first() {
     let epoll = Epoll::new();
     let file = Watched::new(1);
