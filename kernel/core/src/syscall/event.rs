@@ -73,7 +73,7 @@ fn epoll_of(open: &OpenFile) -> Result<&Epoll> {
     open.file().as_any().downcast_ref::<Epoll>().ok_or(Errno::EINVAL)
 }
 
-pub(super) fn epoll_ctl(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn epoll_ctl(thread: &Thread, a: Args) -> Result<u64> {
     const ADD: i32 = 1;
     const DEL: i32 = 2;
     const MOD: i32 = 3;
@@ -132,7 +132,12 @@ impl Limit {
 
     /// Milliseconds, negative for no limit.
     pub(super) fn millis(timeout: i32) -> Self {
-        u64::try_from(timeout).map_or(Self::Never, |ms| Self::after(Duration::from_millis(ms)))
+        match u64::try_from(timeout) {
+            // The most frequent one needs no arithmetic.
+            Ok(0) => Self::Now,
+            Ok(ms) => Self::after(Duration::from_millis(ms)),
+            Err(_) => Self::Never,
+        }
     }
 
     /// The deadline, for a wait that does happen.
@@ -213,22 +218,22 @@ fn wait_for_events(epoll: &Epoll, array: &mut EventArray, limit: Limit) -> Resul
     }
 }
 
-fn wait_events(thread: &Thread, a: &Args, limit: Limit) -> Result<u64> {
+fn wait_events(thread: &Thread, a: Args, limit: Limit) -> Result<u64> {
     let mut array = EventArray::new(a.u64(1), a.i32(2))?;
     let open = usable(thread, a.i32(0))?;
     wait_for_events(epoll_of(&open)?, &mut array, limit)
 }
 
-pub(super) fn epoll_wait(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn epoll_wait(thread: &Thread, a: Args) -> Result<u64> {
     wait_events(thread, a, Limit::millis(a.i32(3)))
 }
 
-pub(super) fn epoll_pwait(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn epoll_pwait(thread: &Thread, a: Args) -> Result<u64> {
     let mask = optional_mask(a.u64(4), a.u64(5))?;
     with_mask(thread, mask, || wait_events(thread, a, Limit::millis(a.i32(3))))
 }
 
-pub(super) fn epoll_pwait2(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn epoll_pwait2(thread: &Thread, a: Args) -> Result<u64> {
     let limit = match a.u64(3) {
         0 => Limit::Never,
         address => Limit::after(read_timespec(address)?),
@@ -246,7 +251,7 @@ pub(super) fn eventfd(thread: &Thread, initial: u32, flags: u32) -> Result<u64> 
     install(thread, file, flags).map(|fd| fd as u64)
 }
 
-pub(super) fn timerfd_create(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn timerfd_create(thread: &Thread, a: Args) -> Result<u64> {
     let flags = a.u32(1);
     if flags & !(CLOEXEC | NONBLOCK) != 0 {
         return Err(Errno::EINVAL);
@@ -271,7 +276,7 @@ fn write_setting(address: u64, setting: TimerSetting) -> Result<()> {
     user::write_words(address, [interval.as_secs(), nanos(interval), value.as_secs(), nanos(value)])
 }
 
-pub(super) fn timerfd_settime(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn timerfd_settime(thread: &Thread, a: Args) -> Result<u64> {
     const ABSTIME: u32 = 1;
     const CANCEL_ON_SET: u32 = 2;
     let words = user::read_words::<4>(a.u64(2))?;
@@ -294,7 +299,7 @@ pub(super) fn timerfd_settime(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn timerfd_gettime(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn timerfd_gettime(thread: &Thread, a: Args) -> Result<u64> {
     let open = usable(thread, a.i32(0))?;
     write_setting(a.u64(1), timer_of(&open)?.setting())?;
     Ok(0)
@@ -326,7 +331,7 @@ impl PendingSignals for CallerSignals {
     }
 }
 
-pub(super) fn signalfd(thread: &Thread, a: &Args, flags: u32) -> Result<u64> {
+pub(super) fn signalfd(thread: &Thread, a: Args, flags: u32) -> Result<u64> {
     let mask = read_set(a.u64(1), a.u64(2))?.bits();
     if flags & !(CLOEXEC | NONBLOCK) != 0 {
         return Err(Errno::EINVAL);

@@ -31,11 +31,11 @@ pub(super) fn usable(thread: &Thread, fd: i32) -> Result<Arc<OpenFile>> {
     thread.process.files.usable(fd)
 }
 
-pub(super) fn close(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn close(thread: &Thread, a: Args) -> Result<u64> {
     thread.process.files.close(a.i32(0)).map(|()| 0)
 }
 
-pub(super) fn close_range(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn close_range(thread: &Thread, a: Args) -> Result<u64> {
     const UNSHARE: u32 = 2;
     const CLOEXEC: u32 = 4;
     let (first, last, flags) = (a.u32(0), a.u32(1), a.u32(2));
@@ -46,7 +46,7 @@ pub(super) fn close_range(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn dup(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn dup(thread: &Thread, a: Args) -> Result<u64> {
     let open = thread.process.files.open_file(a.i32(0))?;
     install(thread, open, false).map(|fd| fd as u64)
 }
@@ -58,7 +58,7 @@ fn replace(thread: &Thread, old: i32, new: i32, close_on_exec: bool) -> Result<u
     Ok(new as u64)
 }
 
-pub(super) fn dup2(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn dup2(thread: &Thread, a: Args) -> Result<u64> {
     let (old, new) = (a.i32(0), a.i32(1));
     if old == new {
         return thread.process.files.open_file(old).map(|_| new as u64);
@@ -66,7 +66,7 @@ pub(super) fn dup2(thread: &Thread, a: &Args) -> Result<u64> {
     replace(thread, old, new, false)
 }
 
-pub(super) fn dup3(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn dup3(thread: &Thread, a: Args) -> Result<u64> {
     let (old, new, flags) = (a.i32(0), a.i32(1), a.u32(2));
     if flags & !OpenFlags::CLOEXEC.bits() != 0 || old == new {
         return Err(Errno::EINVAL);
@@ -102,7 +102,7 @@ pub(super) fn pipe(thread: &Thread, address: u64, flags: u32) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn memfd_create(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn memfd_create(thread: &Thread, a: Args) -> Result<u64> {
     const CLOEXEC: u32 = 1;
     const ALLOW_SEALING: u32 = 2;
     const HUGETLB: u32 = 4;

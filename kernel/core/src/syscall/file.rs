@@ -248,19 +248,19 @@ fn write_sequential(thread: &Thread, fd: i32, mut buffers: UserBuffers) -> Resul
     Ok(count as u64)
 }
 
-pub(super) fn read(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn read(thread: &Thread, a: Args) -> Result<u64> {
     read_sequential(thread, a.i32(0), UserBuffers::one(a.u64(1), a.usize(2)))
 }
 
-pub(super) fn write(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn write(thread: &Thread, a: Args) -> Result<u64> {
     write_sequential(thread, a.i32(0), UserBuffers::one(a.u64(1), a.usize(2)))
 }
 
-pub(super) fn readv(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn readv(thread: &Thread, a: Args) -> Result<u64> {
     read_sequential(thread, a.i32(0), UserBuffers::vector(a.u64(1), a.usize(2))?)
 }
 
-pub(super) fn writev(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn writev(thread: &Thread, a: Args) -> Result<u64> {
     write_sequential(thread, a.i32(0), UserBuffers::vector(a.u64(1), a.usize(2))?)
 }
 
@@ -303,16 +303,16 @@ fn write_at(
     write_file(thread, &open, offset, &mut buffers, nowait).map(|n| n as u64)
 }
 
-pub(super) fn pread(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn pread(thread: &Thread, a: Args) -> Result<u64> {
     read_at(thread, a.i32(0), a.i64(3), UserBuffers::one(a.u64(1), a.usize(2)), false)
 }
 
-pub(super) fn pwrite(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn pwrite(thread: &Thread, a: Args) -> Result<u64> {
     write_at(thread, a.i32(0), a.i64(3), UserBuffers::one(a.u64(1), a.usize(2)), false)
 }
 
 /// preadv(2), and preadv2(2) with its flags and "current position".
-pub(super) fn preadv(thread: &Thread, a: &Args, second: bool) -> Result<u64> {
+pub(super) fn preadv(thread: &Thread, a: Args, second: bool) -> Result<u64> {
     let buffers = UserBuffers::vector(a.u64(1), a.usize(2))?;
     let flags = if second { a.u32(5) } else { 0 };
     if flags & !RWF_KNOWN != 0 {
@@ -325,7 +325,7 @@ pub(super) fn preadv(thread: &Thread, a: &Args, second: bool) -> Result<u64> {
 }
 
 /// pwritev(2) and pwritev2(2).
-pub(super) fn pwritev(thread: &Thread, a: &Args, second: bool) -> Result<u64> {
+pub(super) fn pwritev(thread: &Thread, a: Args, second: bool) -> Result<u64> {
     let mut buffers = UserBuffers::vector(a.u64(1), a.usize(2))?;
     let flags = if second { a.u32(5) } else { 0 };
     if flags & !RWF_KNOWN != 0 {
@@ -342,7 +342,7 @@ pub(super) fn pwritev(thread: &Thread, a: &Args, second: bool) -> Result<u64> {
     write_at(thread, a.i32(0), a.i64(3), buffers, flags & RWF_NOWAIT != 0)
 }
 
-pub(super) fn lseek(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn lseek(thread: &Thread, a: Args) -> Result<u64> {
     const SEEK_DATA: u32 = 3;
     const SEEK_HOLE: u32 = 4;
     let open = thread.process.files.usable(a.i32(0))?;
@@ -459,7 +459,7 @@ impl Position {
     }
 }
 
-pub(super) fn sendfile(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn sendfile(thread: &Thread, a: Args) -> Result<u64> {
     let to = thread.process.files.open_file(a.i32(0))?;
     let from = thread.process.files.open_file(a.i32(1))?;
     writable(&to)?;
@@ -481,7 +481,7 @@ pub(super) fn sendfile(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(count as u64)
 }
 
-pub(super) fn copy_file_range(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn copy_file_range(thread: &Thread, a: Args) -> Result<u64> {
     let from = thread.process.files.open_file(a.i32(0))?;
     let to = thread.process.files.open_file(a.i32(2))?;
     readable(&from)?;
@@ -500,7 +500,7 @@ pub(super) fn copy_file_range(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(count as u64)
 }
 
-pub(super) fn splice(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn splice(thread: &Thread, a: Args) -> Result<u64> {
     const SPLICE_F_NONBLOCK: u32 = 2;
     let from = thread.process.files.open_file(a.i32(0))?;
     let to = thread.process.files.open_file(a.i32(2))?;
@@ -523,7 +523,7 @@ pub(super) fn splice(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(moved as u64)
 }
 
-pub(super) fn tee(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn tee(thread: &Thread, a: Args) -> Result<u64> {
     const SPLICE_F_NONBLOCK: u32 = 2;
     const KNOWN: u32 = 15;
     if a.u32(3) & !KNOWN != 0 {
@@ -559,11 +559,11 @@ pub(super) fn tee(thread: &Thread, a: &Args) -> Result<u64> {
     }
 }
 
-pub(super) fn sync(thread: &Thread, a: &Args, data_only: bool) -> Result<u64> {
+pub(super) fn sync(thread: &Thread, a: Args, data_only: bool) -> Result<u64> {
     thread.process.files.usable(a.i32(0))?.file().sync(data_only).map(|()| 0)
 }
 
-pub(super) fn ftruncate(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn ftruncate(thread: &Thread, a: Args) -> Result<u64> {
     let open = thread.process.files.usable(a.i32(0))?;
     let size = u64::try_from(a.i64(1)).map_err(|_| Errno::EINVAL)?;
     if !open.flags().writable() {
@@ -573,7 +573,7 @@ pub(super) fn ftruncate(thread: &Thread, a: &Args) -> Result<u64> {
     file_pages::truncate(file, size, || file.truncate(size)).map(|()| 0)
 }
 
-pub(super) fn fallocate(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn fallocate(thread: &Thread, a: Args) -> Result<u64> {
     const PUNCH_HOLE: u32 = 2;
     let open = thread.process.files.usable(a.i32(0))?;
     writable(&open)?;
@@ -594,7 +594,7 @@ pub(super) fn fallocate(thread: &Thread, a: &Args) -> Result<u64> {
     open.file().allocate(a.u32(1), offset as u64, length as u64).map(|()| 0)
 }
 
-pub(super) fn advise(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn advise(thread: &Thread, a: Args) -> Result<u64> {
     let open = thread.process.files.usable(a.i32(0))?;
     if open.file().stat()?.kind == FileKind::Fifo { Err(Errno::ESPIPE) } else { Ok(0) }
 }

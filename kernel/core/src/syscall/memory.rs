@@ -26,7 +26,7 @@ fn protection(bits: u32) -> Result<Protection> {
     Protection::from_bits(bits & !0x0300_0008).ok_or(Errno::EINVAL)
 }
 
-pub(super) fn mmap(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn mmap(thread: &Thread, a: Args) -> Result<u64> {
     let (address, len, flags) = (a.u64(0), a.u64(1), a.u32(3));
     let protection = protection(a.u32(2))?;
     let offset = a.u64(5);
@@ -117,27 +117,27 @@ fn file_backing(
     Ok((backing, !shared || (writable && !sealed)))
 }
 
-pub(super) fn munmap(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn munmap(thread: &Thread, a: Args) -> Result<u64> {
     thread.space().unmap(a.u64(0), a.u64(1)).map(|()| 0)
 }
 
-pub(super) fn mprotect(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn mprotect(thread: &Thread, a: Args) -> Result<u64> {
     thread.space().protect(a.u64(0), a.u64(1), protection(a.u32(2))?).map(|()| 0)
 }
 
-pub(super) fn mremap(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn mremap(thread: &Thread, a: Args) -> Result<u64> {
     thread.space().remap(a.u64(0), a.u64(1), a.u64(2), a.u32(3), a.u64(4))
 }
 
-pub(super) fn madvise(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn madvise(thread: &Thread, a: Args) -> Result<u64> {
     thread.space().advise(a.u64(0), a.u64(1), a.i32(2)).map(|()| 0)
 }
 
-pub(super) fn brk(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn brk(thread: &Thread, a: Args) -> Result<u64> {
     Ok(thread.space().set_break(a.u64(0)))
 }
 
-pub(super) fn msync(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn msync(thread: &Thread, a: Args) -> Result<u64> {
     const KNOWN: u32 = 7;
     const MS_SYNC: u32 = 4;
     let (start, flags) = (a.u64(0), a.u32(2));
@@ -155,7 +155,7 @@ pub(super) fn msync(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn mincore(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn mincore(thread: &Thread, a: Args) -> Result<u64> {
     let start = a.u64(0);
     if !start.is_multiple_of(4096) {
         return Err(Errno::EINVAL);
@@ -165,7 +165,7 @@ pub(super) fn mincore(thread: &Thread, a: &Args) -> Result<u64> {
     user::write(a.u64(2), &thread.space().resident(start, end)?).map(|()| 0)
 }
 
-pub(super) fn mlock(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn mlock(thread: &Thread, a: Args) -> Result<u64> {
     let start = a.u64(0) & !4095;
     let end = (a.u64(0).checked_add(a.u64(1)))
         .and_then(|e| e.checked_next_multiple_of(4096))
@@ -175,7 +175,7 @@ pub(super) fn mlock(thread: &Thread, a: &Args) -> Result<u64> {
 
 /// membarrier(2): CPUs run the kernel with full barriers at every switch; the
 /// expedited commands interrupt those that run the program now.
-pub(super) fn membarrier(a: &Args) -> Result<u64> {
+pub(super) fn membarrier(a: Args) -> Result<u64> {
     const QUERY: u32 = 0;
     const GLOBAL: u32 = 1;
     const GLOBAL_EXPEDITED: u32 = 2;

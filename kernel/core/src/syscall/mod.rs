@@ -66,17 +66,23 @@ impl Args<'_> {
 #[inline]
 pub fn enter(thread: &Thread, frame: &mut TrapFrame) {
     let number = frame.error as u32;
-    let result = match TABLE.get(number as usize) {
-        Some(Some(handler)) => handler(thread, &Args(frame)),
-        _ => match enter_special(thread, frame, number) {
-            Some(result) => result,
-            None => return,
-        },
-    };
-    frame.rax = match result {
+    match TABLE.get(number as usize) {
+        Some(Some(handler)) => frame.rax = handler(thread, Args(frame)),
+        _ => {
+            if let Some(result) = enter_special(thread, frame, number) {
+                frame.rax = register(thread, result);
+            }
+        }
+    }
+}
+
+/// What the program finds in rax.
+#[inline]
+fn register(thread: &Thread, result: Result<u64>) -> u64 {
+    match result {
         Ok(value) => value,
         Err(error) => failed(thread, error),
-    };
+    }
 }
 
 /// The calls that change the frame themselves, and those that do not exist.
@@ -92,16 +98,16 @@ fn enter_special(thread: &Thread, frame: &mut TrapFrame, number: u32) -> Option<
             }
             return None;
         }
-        nr::__NR_execve => match process::execve(thread, frame, &args) {
+        nr::__NR_execve => match process::execve(thread, frame, args) {
             Ok(()) => return None,
             Err(error) => Err(error),
         },
-        nr::__NR_execveat => match process::execveat(thread, frame, &args) {
+        nr::__NR_execveat => match process::execveat(thread, frame, args) {
             Ok(()) => return None,
             Err(error) => Err(error),
         },
-        nr::__NR_clone => process::clone(thread, frame, &args),
-        nr::__NR_clone3 => process::clone3(thread, frame, &args),
+        nr::__NR_clone => process::clone(thread, frame, args),
+        nr::__NR_clone3 => process::clone3(thread, frame, args),
         nr::__NR_fork => process::fork(thread, frame),
         nr::__NR_vfork => process::vfork(thread, frame),
         _ => Err(unknown(number)),
@@ -110,6 +116,7 @@ fn enter_special(thread: &Thread, frame: &mut TrapFrame, number: u32) -> Option<
 
 /// The result of a call that failed; one that a signal ended is looked at again
 /// on the way back.
+#[inline(never)]
 fn failed(thread: &Thread, error: Errno) -> u64 {
     if error == Errno::ERESTARTSYS || error == Errno::ERESTARTNOHAND {
         thread.notice();

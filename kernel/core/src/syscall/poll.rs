@@ -131,11 +131,11 @@ fn poll_descriptors(thread: &Thread, address: u64, count: u32, limit: Limit) -> 
     result.map(|count| count as u64)
 }
 
-pub(super) fn poll(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn poll(thread: &Thread, a: Args) -> Result<u64> {
     poll_descriptors(thread, a.u64(0), a.u32(1), Limit::millis(a.i32(2)))
 }
 
-pub(super) fn ppoll(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn ppoll(thread: &Thread, a: Args) -> Result<u64> {
     let timeout = Timeout::read(a.u64(2), Unit::Nanos)?;
     let mask = optional_mask(a.u64(3), a.u64(4))?;
     let limit = timeout.limit();
@@ -258,7 +258,7 @@ fn table_size(used: usize) -> usize {
     if used <= 64 { 64 } else { used.next_power_of_two().max(256) }
 }
 
-fn select_descriptors(thread: &Thread, a: &Args, limit: Limit) -> Result<u64> {
+fn select_descriptors(thread: &Thread, a: Args, limit: Limit) -> Result<u64> {
     let count = usize::try_from(a.i32(0)).map_err(|_| Errno::EINVAL)?;
     let count = count.min(table_size(thread.process.files.slot_count()));
     let words = count.div_ceil(64);
@@ -296,14 +296,14 @@ fn select_descriptors(thread: &Thread, a: &Args, limit: Limit) -> Result<u64> {
     Ok(total as u64)
 }
 
-pub(super) fn select(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn select(thread: &Thread, a: Args) -> Result<u64> {
     let timeout = Timeout::read(a.u64(4), Unit::Micros)?;
     let limit = timeout.limit();
     let result = select_descriptors(thread, a, limit);
     timeout.finish(limit, result)
 }
 
-pub(super) fn pselect6(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn pselect6(thread: &Thread, a: Args) -> Result<u64> {
     let [mask, size] = match a.u64(5) {
         0 => [0, 0],
         address => user::read_words(address)?,

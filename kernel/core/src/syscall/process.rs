@@ -30,25 +30,25 @@ use core::time::Duration;
 use khal::clock;
 use kio::{Errno, Instant, Result};
 
-pub(super) fn exit(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn exit(thread: &Thread, a: Args) -> Result<u64> {
     if thread.tid() == thread.process.pid {
         thread.process.last_status.store(a.u32(0) as u8, Ordering::Relaxed);
     }
     ending::exit_thread()
 }
 
-pub(super) fn exit_group(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn exit_group(thread: &Thread, a: Args) -> Result<u64> {
     ending::exit_process(&thread.process, Exit::Status(a.u32(0) as u8))
 }
 
-pub(super) fn set_tid_address(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn set_tid_address(thread: &Thread, a: Args) -> Result<u64> {
     thread.clear_tid.store(a.u64(0), Ordering::Relaxed);
     Ok(u64::from(thread.tid()))
 }
 
 const ROBUST_HEAD_SIZE: u64 = 24;
 
-pub(super) fn set_robust_list(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn set_robust_list(thread: &Thread, a: Args) -> Result<u64> {
     if a.u64(1) != ROBUST_HEAD_SIZE {
         return Err(Errno::EINVAL);
     }
@@ -56,7 +56,7 @@ pub(super) fn set_robust_list(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn get_robust_list(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn get_robust_list(thread: &Thread, a: Args) -> Result<u64> {
     let head = match a.u32(0) {
         0 => thread.robust_list.load(Ordering::Relaxed),
         tid => {
@@ -77,7 +77,7 @@ fn absolute(address: u64, realtime: bool) -> Result<Instant> {
     Ok(Instant::ZERO + time.saturating_sub(offset))
 }
 
-pub(super) fn futex(a: &Args) -> Result<u64> {
+pub(super) fn futex(a: Args) -> Result<u64> {
     const PRIVATE: u32 = 128;
     const REALTIME: u32 = 256;
     let operation = a.u32(1);
@@ -126,7 +126,7 @@ pub(super) fn futex(a: &Args) -> Result<u64> {
     }
 }
 
-pub(super) fn futex_waitv(a: &Args) -> Result<u64> {
+pub(super) fn futex_waitv(a: Args) -> Result<u64> {
     const SIZE_U32: u32 = 2;
     const PRIVATE: u32 = 128;
     const LIMIT: usize = 128;
@@ -155,7 +155,7 @@ pub(super) fn sched_yield() -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn sched_getaffinity(a: &Args) -> Result<u64> {
+pub(super) fn sched_getaffinity(a: Args) -> Result<u64> {
     let size = a.usize(1);
     let cpus = khal::cpus::count();
     if size * 8 < cpus || !size.is_multiple_of(8) {
@@ -167,7 +167,7 @@ pub(super) fn sched_getaffinity(a: &Args) -> Result<u64> {
 }
 
 /// Accepted when some CPU of the mask exists; the scheduler does not pin.
-pub(super) fn sched_setaffinity(a: &Args) -> Result<u64> {
+pub(super) fn sched_setaffinity(a: Args) -> Result<u64> {
     let mut bytes = [0; 8];
     let count = a.usize(1).min(8);
     user::read(a.u64(2), &mut bytes[..count])?;
@@ -176,7 +176,7 @@ pub(super) fn sched_setaffinity(a: &Args) -> Result<u64> {
     if u64::from_le_bytes(bytes) & exists == 0 { Err(Errno::EINVAL) } else { Ok(0) }
 }
 
-pub(super) fn getcpu(a: &Args) -> Result<u64> {
+pub(super) fn getcpu(a: Args) -> Result<u64> {
     if a.u64(0) != 0 {
         user::write_u32(a.u64(0), khal::cpus::current() as u32)?;
     }

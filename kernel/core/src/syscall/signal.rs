@@ -32,7 +32,7 @@ pub(super) fn bad_frame() {
     signal::force(SigInfo::kernel(Signal::SIGSEGV), Trap::default());
 }
 
-pub(super) fn sigaction(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn sigaction(thread: &Thread, a: Args) -> Result<u64> {
     if a.u64(3) != SET_SIZE {
         return Err(Errno::EINVAL);
     }
@@ -49,7 +49,7 @@ pub(super) fn sigaction(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn sigprocmask(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn sigprocmask(thread: &Thread, a: Args) -> Result<u64> {
     if a.u64(3) != SET_SIZE {
         return Err(Errno::EINVAL);
     }
@@ -70,7 +70,7 @@ pub(super) fn sigprocmask(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn sigpending(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn sigpending(thread: &Thread, a: Args) -> Result<u64> {
     if a.u64(1) > SET_SIZE {
         return Err(Errno::EINVAL);
     }
@@ -79,7 +79,7 @@ pub(super) fn sigpending(thread: &Thread, a: &Args) -> Result<u64> {
     user::write(a.u64(0), &blocked.bits().to_le_bytes()[..a.usize(1)]).map(|()| 0)
 }
 
-pub(super) fn sigsuspend(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn sigsuspend(thread: &Thread, a: Args) -> Result<u64> {
     let mask = read_set(a.u64(0), a.u64(1))?;
     thread.signals.set_temporary_mask(thread, mask);
     pause()
@@ -89,7 +89,7 @@ pub(super) fn pause() -> Result<u64> {
     wait::sleep_until(None).map_err(|_| Errno::ERESTARTNOHAND).map(|()| 0)
 }
 
-pub(super) fn sigtimedwait(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn sigtimedwait(thread: &Thread, a: Args) -> Result<u64> {
     let wanted = read_set(a.u64(0), a.u64(3))?.blockable();
     let deadline = match a.u64(2) {
         0 => None,
@@ -143,7 +143,7 @@ fn targets(thread: &Thread, pid: i32) -> Result<alloc::vec::Vec<Arc<Process>>> {
     if found.is_empty() { Err(Errno::ESRCH) } else { Ok(found) }
 }
 
-pub(super) fn kill(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn kill(thread: &Thread, a: Args) -> Result<u64> {
     let targets = targets(thread, a.i32(0))?;
     if a.u32(1) == 0 {
         return Ok(0);
@@ -170,14 +170,14 @@ fn send_to_thread(thread: &Thread, tgid: u32, tid: u32, number: u32) -> Result<u
     Ok(0)
 }
 
-pub(super) fn tgkill(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn tgkill(thread: &Thread, a: Args) -> Result<u64> {
     if a.i32(0) <= 0 || a.i32(1) <= 0 {
         return Err(Errno::EINVAL);
     }
     send_to_thread(thread, a.u32(0), a.u32(1), a.u32(2))
 }
 
-pub(super) fn tkill(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn tkill(thread: &Thread, a: Args) -> Result<u64> {
     if a.i32(0) <= 0 {
         return Err(Errno::EINVAL);
     }
@@ -209,21 +209,21 @@ pub(super) fn info_for(
     queued_info(thread, number, address, process.pid == thread.process.pid).map(Some)
 }
 
-pub(super) fn sigqueueinfo(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn sigqueueinfo(thread: &Thread, a: Args) -> Result<u64> {
     let process = process::find(a.u32(0)).ok_or(Errno::ESRCH)?;
     let own = process.pid == thread.process.pid;
     signal::send_to_process(&process, queued_info(thread, a.u32(1), a.u64(2), own)?)?;
     Ok(0)
 }
 
-pub(super) fn tgsigqueueinfo(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn tgsigqueueinfo(thread: &Thread, a: Args) -> Result<u64> {
     let target = find_thread(a.u32(0), a.u32(1))?;
     let own = a.u32(0) == thread.process.pid;
     signal::send_to_thread(&target, queued_info(thread, a.u32(2), a.u64(3), own)?)?;
     Ok(0)
 }
 
-pub(super) fn sigaltstack(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn sigaltstack(thread: &Thread, a: Args) -> Result<u64> {
     let sp = super::process::user_stack_pointer();
     let old = thread.signals.stack().encode(sp);
     if a.u64(0) != 0 {

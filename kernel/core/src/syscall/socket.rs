@@ -37,7 +37,7 @@ fn unix_of(open: &OpenFile) -> Option<&UnixSocket> {
 }
 
 /// The arguments of socket(2), checked: family, type, protocol, flags.
-fn parameters(a: &Args) -> Result<(u16, u16, i32, u32)> {
+fn parameters(a: Args) -> Result<(u16, u16, i32, u32)> {
     const FAMILIES: i32 = 46;
     const TYPES: u32 = 11;
     let (domain, kind, protocol) = (a.i32(0), a.u32(1) & 0xf, a.i32(2));
@@ -89,13 +89,13 @@ fn create(thread: &Thread, domain: u16, kind: u16, protocol: i32) -> Result<Arc<
     Ok(services.provider.socket(domain, kind, protocol)?)
 }
 
-pub(super) fn socket(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn socket(thread: &Thread, a: Args) -> Result<u64> {
     let (domain, kind, protocol, flags) = parameters(a)?;
     let file = create(thread, domain, kind, protocol)?;
     install(thread, file, flags).map(|fd| fd as u64)
 }
 
-pub(super) fn socketpair(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn socketpair(thread: &Thread, a: Args) -> Result<u64> {
     let (domain, kind, protocol, flags) = parameters(a)?;
     if domain != AF_UNIX {
         // No other family has it; an unknown one fails for that reason.
@@ -118,7 +118,7 @@ pub(super) fn socketpair(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn bind(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn bind(thread: &Thread, a: Args) -> Result<u64> {
     let open = usable(thread, a.i32(0))?;
     let socket = socket_of(&open)?;
     let raw = RawAddress::read(a.u64(1), a.i32(2))?;
@@ -129,7 +129,7 @@ pub(super) fn bind(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn connect(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn connect(thread: &Thread, a: Args) -> Result<u64> {
     let open = usable(thread, a.i32(0))?;
     // Linux looks at the address first here.
     let raw = RawAddress::read(a.u64(1), a.i32(2))?;
@@ -182,7 +182,7 @@ fn connect_network(open: &OpenFile, socket: &dyn Socket, raw: &RawAddress) -> Re
     socket.take_error().map_or(Ok(()), Err)
 }
 
-pub(super) fn listen(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn listen(thread: &Thread, a: Args) -> Result<u64> {
     /// `net.core.somaxconn`.
     const SOMAXCONN: u32 = 4096;
     let open = usable(thread, a.i32(0))?;
@@ -190,7 +190,7 @@ pub(super) fn listen(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn accept(thread: &Thread, a: &Args, flags: u32) -> Result<u64> {
+pub(super) fn accept(thread: &Thread, a: Args, flags: u32) -> Result<u64> {
     let open = usable(thread, a.i32(0))?;
     if flags & !(SOCK_CLOEXEC | SOCK_NONBLOCK) != 0 {
         return Err(Errno::EINVAL);
@@ -217,7 +217,7 @@ pub(super) fn accept(thread: &Thread, a: &Args, flags: u32) -> Result<u64> {
     process.files.insert(accepted, flags & SOCK_CLOEXEC != 0, 0, limit).map(|fd| fd as u64)
 }
 
-pub(super) fn shutdown(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn shutdown(thread: &Thread, a: Args) -> Result<u64> {
     let open = usable(thread, a.i32(0))?;
     let socket = socket_of(&open)?;
     let how = match a.i32(1) {
@@ -230,14 +230,14 @@ pub(super) fn shutdown(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn getsockname(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn getsockname(thread: &Thread, a: Args) -> Result<u64> {
     let open = usable(thread, a.i32(0))?;
     let name = socket_of(&open)?.local_address()?;
     address::store(&address::encode(&name), a.u64(1), a.u64(2))?;
     Ok(0)
 }
 
-pub(super) fn getpeername(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn getpeername(thread: &Thread, a: Args) -> Result<u64> {
     let open = usable(thread, a.i32(0))?;
     let name = socket_of(&open)?.peer_address()?;
     address::store(&address::encode(&name), a.u64(1), a.u64(2))?;

@@ -16,7 +16,7 @@ pub const VERSION: &str = concat!("#1 SMP Bhojpur Kernel ", env!("CARGO_PKG_VERS
 /// Longest host name.
 const HOST_NAME_MAX: usize = 64;
 
-pub(super) fn uname(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn uname(thread: &Thread, a: Args) -> Result<u64> {
     const FIELD: usize = 65;
     let host = thread.process.services.hostname.lock().clone();
     let fields = ["Linux", &host, RELEASE, VERSION, "x86_64", "(none)"];
@@ -28,14 +28,14 @@ pub(super) fn uname(thread: &Thread, a: &Args) -> Result<u64> {
     user::write(a.u64(0), &bytes).map(|()| 0)
 }
 
-pub(super) fn sethostname(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn sethostname(thread: &Thread, a: Args) -> Result<u64> {
     let bytes = user::read_vec(a.u64(0), a.usize(1), HOST_NAME_MAX)?;
     let name = String::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
     *thread.process.services.hostname.lock() = name;
     Ok(0)
 }
 
-pub(super) fn sysinfo(a: &Args) -> Result<u64> {
+pub(super) fn sysinfo(a: Args) -> Result<u64> {
     let memory = kmm::memory_info();
     let uptime = khal::clock::monotonic().as_nanos() / 1_000_000_000;
     let bytes_of = |frames: usize| frames as u64 * 4096;
@@ -59,7 +59,7 @@ pub(super) fn sysinfo(a: &Args) -> Result<u64> {
     user::write_words(a.u64(0), words).map(|()| 0)
 }
 
-pub(super) fn getrandom(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn getrandom(thread: &Thread, a: Args) -> Result<u64> {
     const KNOWN: u32 = 7;
     const CHUNK: usize = 256;
     const LIMIT: usize = 32 << 20;
@@ -86,16 +86,16 @@ fn write_limit(limits: &Limits, resource: usize, address: u64) -> Result<()> {
     user::write_words(address, [soft, hard])
 }
 
-pub(super) fn getrlimit(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn getrlimit(thread: &Thread, a: Args) -> Result<u64> {
     write_limit(&thread.process.limits, a.usize(0), a.u64(1)).map(|()| 0)
 }
 
-pub(super) fn setrlimit(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn setrlimit(thread: &Thread, a: Args) -> Result<u64> {
     let [soft, hard] = user::read_words::<2>(a.u64(1))?;
     thread.process.limits.set(a.usize(0), soft, hard).map(|()| 0)
 }
 
-pub(super) fn prlimit64(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn prlimit64(thread: &Thread, a: Args) -> Result<u64> {
     let target = match a.u32(0) {
         0 => thread.process.clone(),
         pid => process::find(pid).ok_or(Errno::ESRCH)?,
@@ -113,7 +113,7 @@ pub(super) fn prlimit64(thread: &Thread, a: &Args) -> Result<u64> {
 }
 
 /// reboot(2): every way to stop turns the machine off.
-pub(super) fn reboot(a: &Args) -> Result<u64> {
+pub(super) fn reboot(a: Args) -> Result<u64> {
     const MAGIC1: u32 = 0xfee1_dead;
     const MAGIC2: [u32; 4] = [672_274_793, 85_072_278, 369_367_448, 537_993_216];
     const CAD_ON: u32 = 0x89ab_cdef;

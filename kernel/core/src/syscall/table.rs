@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The table of system calls: what runs for each number.
 
-use super::{Args, event, fd, file, memory, path, poll, process, signal, socket, system, time};
+use super::{
+    Args, event, fd, file, memory, path, poll, process, register, signal, socket, system, time,
+};
 use crate::thread::Thread;
 use core::sync::atomic::Ordering;
-use kio::Result;
 use linux_raw_sys::general as nr;
 
-/// What runs for a number.
-pub(super) type Handler = fn(&Thread, &Args) -> Result<u64>;
+/// What runs for a number; the result is what the program finds in rax, so that it comes back in
+/// a register.
+pub(super) type Handler = fn(&Thread, Args) -> u64;
 
 const COUNT: usize = 512;
 type Table = [Option<Handler>; COUNT];
@@ -32,8 +34,8 @@ macro_rules! calls {
     ($table:ident, $thread:ident, $a:ident; $($number:ident => $body:expr;)*) => {
         $(
             let handler: Handler = |$thread, $a| {
-                let _ = ($thread, $a);
-                $body
+                let _ = $a;
+                register($thread, $body)
             };
             $table[nr::$number as usize] = Some(handler);
         )*

@@ -82,11 +82,11 @@ fn now(thread: &Thread, clock_id: i32) -> Result<Duration> {
     })
 }
 
-pub(super) fn clock_gettime(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn clock_gettime(thread: &Thread, a: Args) -> Result<u64> {
     write_timespec(a.u64(1), now(thread, a.i32(0))?).map(|()| 0)
 }
 
-pub(super) fn clock_getres(a: &Args) -> Result<u64> {
+pub(super) fn clock_getres(a: Args) -> Result<u64> {
     if a.i32(0) > CLOCK_TAI || a.i32(0) == 10 {
         return Err(Errno::EINVAL);
     }
@@ -96,7 +96,7 @@ pub(super) fn clock_getres(a: &Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn set_clock(number: u32, a: &Args) -> Result<u64> {
+pub(super) fn set_clock(number: u32, a: Args) -> Result<u64> {
     let time = match number {
         nr::__NR_clock_settime if a.i32(0) == CLOCK_REALTIME => read_timespec(a.u64(1))?,
         nr::__NR_settimeofday if a.u64(0) != 0 => read_timeval(a.u64(0))?,
@@ -108,7 +108,7 @@ pub(super) fn set_clock(number: u32, a: &Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn gettimeofday(a: &Args) -> Result<u64> {
+pub(super) fn gettimeofday(a: Args) -> Result<u64> {
     if a.u64(0) != 0 {
         write_timeval(a.u64(0), clock::realtime())?;
     }
@@ -118,7 +118,7 @@ pub(super) fn gettimeofday(a: &Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn time(a: &Args) -> Result<u64> {
+pub(super) fn time(a: Args) -> Result<u64> {
     let seconds = clock::realtime().as_secs();
     if a.u64(0) != 0 {
         user::write_u64(a.u64(0), seconds)?;
@@ -144,11 +144,11 @@ fn sleep(deadline: Instant, remaining: u64) -> Result<u64> {
 /// the default of PR_SET_TIMERSLACK.
 const TIMER_SLACK: Duration = Duration::from_micros(50);
 
-pub(super) fn nanosleep(a: &Args) -> Result<u64> {
+pub(super) fn nanosleep(a: Args) -> Result<u64> {
     sleep(clock::monotonic() + read_timespec(a.u64(0))? + TIMER_SLACK, a.u64(1))
 }
 
-pub(super) fn clock_nanosleep(a: &Args) -> Result<u64> {
+pub(super) fn clock_nanosleep(a: Args) -> Result<u64> {
     const TIMER_ABSTIME: u32 = 1;
     let time = read_timespec(a.u64(2))?;
     let realtime = match a.i32(0) {
@@ -166,7 +166,7 @@ pub(super) fn clock_nanosleep(a: &Args) -> Result<u64> {
     wait::sleep_until(Some(deadline)).map_err(|_| Errno::ERESTARTNOHAND).map(|()| 0)
 }
 
-pub(super) fn times(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn times(thread: &Thread, a: Args) -> Result<u64> {
     let ticks = |time: Duration| time.as_nanos() as u64 / (1_000_000_000 / TICKS);
     if a.u64(0) != 0 {
         let process = &thread.process;
@@ -176,7 +176,7 @@ pub(super) fn times(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(ticks(Duration::from_nanos(clock::monotonic().as_nanos())))
 }
 
-pub(super) fn getrusage(thread: &Thread, a: &Args) -> Result<u64> {
+pub(super) fn getrusage(thread: &Thread, a: Args) -> Result<u64> {
     const SELF: i32 = 0;
     const CHILDREN: i32 = -1;
     const THREAD: i32 = 1;

@@ -42,7 +42,7 @@ const F_GET_SEALS: u32 = 1034;
 const F_SEAL_WRITE: u64 = 8;
 const FD_CLOEXEC: u64 = 1;
 
-pub(in crate::syscall) fn fcntl(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn fcntl(thread: &Thread, a: Args) -> Result<u64> {
     let (fd, command, argument) = (a.i32(0), a.u32(1), a.u64(2));
     let files = &thread.process.files;
     // The calls that O_PATH allows.
@@ -162,7 +162,7 @@ const FIOCLEX: u32 = 0x5451;
 const FIOASYNC: u32 = 0x5452;
 const FIOQSIZE: u32 = 0x5460;
 
-pub(in crate::syscall) fn ioctl(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn ioctl(thread: &Thread, a: Args) -> Result<u64> {
     let (fd, request, argument) = (a.i32(0), a.u32(1), a.u64(2));
     let open = thread.process.files.usable(fd)?;
     match request {

@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 use kio::{Errno, Events, Result};
 use kvfs::{FileId, Lock, LockKind, LockOwner};
 
-pub(in crate::syscall) fn flock(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn flock(thread: &Thread, a: Args) -> Result<u64> {
     const SHARED: u32 = 1;
     const EXCLUSIVE: u32 = 2;
     const NONBLOCK: u32 = 4;

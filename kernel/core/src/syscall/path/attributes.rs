@@ -76,7 +76,7 @@ pub(in crate::syscall) fn chmod(
     change_path(thread, fd, address, flags, &permissions(mode))
 }
 
-pub(in crate::syscall) fn fchmod(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn fchmod(thread: &Thread, a: Args) -> Result<u64> {
     change_descriptor(thread, a.i32(0), &permissions(a.u32(1)))
 }
 
@@ -90,7 +90,7 @@ pub(in crate::syscall) fn chown(
     change_path(thread, fd, address, flags, &owners(ids))
 }
 
-pub(in crate::syscall) fn fchown(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn fchown(thread: &Thread, a: Args) -> Result<u64> {
     change_descriptor(thread, a.i32(0), &owners([a.u32(1), a.u32(2)]))
 }
 
@@ -143,7 +143,7 @@ fn set_times(thread: &Thread, fd: i32, address: u64, flags: u32, times: Times) -
     namespace(thread).set_attributes(&at, &change()?).map(|()| 0)
 }
 
-pub(in crate::syscall) fn utimensat(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn utimensat(thread: &Thread, a: Args) -> Result<u64> {
     let times = match a.u64(2) {
         0 => NOW,
         address => {
@@ -171,7 +171,7 @@ fn read_timevals(address: u64) -> Result<Times> {
 }
 
 /// utime(2), utimes(2), futimesat(2).
-pub(in crate::syscall) fn old_utimes(thread: &Thread, number: u32, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn old_utimes(thread: &Thread, number: u32, a: Args) -> Result<u64> {
     match number {
         nr::__NR_utime => {
             let times = match a.u64(1) {
@@ -185,14 +185,14 @@ pub(in crate::syscall) fn old_utimes(thread: &Thread, number: u32, a: &Args) -> 
     }
 }
 
-pub(in crate::syscall) fn truncate(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn truncate(thread: &Thread, a: Args) -> Result<u64> {
     let size = u64::try_from(a.i64(1)).map_err(|_| Errno::EINVAL)?;
     let at = locate(thread, AT_FDCWD, a.u64(0), 0)?;
     let inode: &dyn File = &**at.inode();
     file_pages::truncate(inode, size, || namespace(thread).truncate(&at, size)).map(|()| 0)
 }
 
-pub(in crate::syscall) fn umask(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn umask(thread: &Thread, a: Args) -> Result<u64> {
     let old = thread.process.umask.swap(a.u32(0) & 0o777, Ordering::Relaxed);
     Ok(u64::from(old))
 }

@@ -20,25 +20,25 @@ fn change(thread: &Thread, at: Location, slot: fn(&mut FsContext) -> &mut Locati
     drop(old);
 }
 
-pub(in crate::syscall) fn chdir(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn chdir(thread: &Thread, a: Args) -> Result<u64> {
     let at = directory(locate(thread, AT_FDCWD, a.u64(0), 0)?)?;
     change(thread, at, |fs| &mut fs.cwd);
     Ok(0)
 }
 
-pub(in crate::syscall) fn fchdir(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn fchdir(thread: &Thread, a: Args) -> Result<u64> {
     let at = thread.process.files.open_file(a.i32(0))?.opened_location();
     change(thread, directory(at.ok_or(Errno::ENOTDIR)?)?, |fs| &mut fs.cwd);
     Ok(0)
 }
 
-pub(in crate::syscall) fn chroot(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn chroot(thread: &Thread, a: Args) -> Result<u64> {
     let at = directory(locate(thread, AT_FDCWD, a.u64(0), 0)?)?;
     change(thread, at, |fs| &mut fs.root);
     Ok(0)
 }
 
-pub(in crate::syscall) fn getcwd(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn getcwd(thread: &Thread, a: Args) -> Result<u64> {
     let fs = thread.process.fs.lock().clone();
     let mut path = namespace(thread).working_directory(&fs.root, &fs.cwd)?;
     path.push(0);
@@ -101,7 +101,7 @@ impl Listing {
     }
 }
 
-pub(in crate::syscall) fn getdents64(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn getdents64(thread: &Thread, a: Args) -> Result<u64> {
     let open = thread.process.files.open_file(a.i32(0))?;
     if !open.flags().readable() {
         return Err(Errno::EBADF);

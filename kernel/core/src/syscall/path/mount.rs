@@ -42,11 +42,11 @@ fn write_statfs(at: &Location, address: u64) -> Result<u64> {
     user::write(address, &bytes).map(|()| 0)
 }
 
-pub(in crate::syscall) fn statfs(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn statfs(thread: &Thread, a: Args) -> Result<u64> {
     write_statfs(&locate(thread, AT_FDCWD, a.u64(0), 0)?, a.u64(1))
 }
 
-pub(in crate::syscall) fn fstatfs(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn fstatfs(thread: &Thread, a: Args) -> Result<u64> {
     write_statfs(&thread.process.files.open_file(a.i32(0))?.location(), a.u64(1))
 }
 
@@ -64,7 +64,7 @@ fn mount_flags(flags: u64) -> MountFlags {
     MountFlags::from_bits_truncate(flags as u32)
 }
 
-pub(in crate::syscall) fn mount(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn mount(thread: &Thread, a: Args) -> Result<u64> {
     const NAME_MAX: usize = 4096;
     let mut flags = a.u64(3);
     if flags & MS_MAGIC_MASK == MS_MAGIC {
@@ -104,7 +104,7 @@ pub(in crate::syscall) fn mount(thread: &Thread, a: &Args) -> Result<u64> {
     namespace(thread).mount(file_system, &at, mount_flags(flags)).map(|()| 0)
 }
 
-pub(in crate::syscall) fn umount(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn umount(thread: &Thread, a: Args) -> Result<u64> {
     const MNT_DETACH: u32 = 2;
     const MNT_EXPIRE: u32 = 4;
     const UMOUNT_NOFOLLOW: u32 = 8;
@@ -136,7 +136,7 @@ pub(in crate::syscall) fn sync(thread: &Thread) -> Result<u64> {
 }
 
 /// syncfs(2).
-pub(in crate::syscall) fn syncfs(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn syncfs(thread: &Thread, a: Args) -> Result<u64> {
     let open = thread.process.files.usable(a.i32(0))?;
     open.location().mount().file_system().sync().map(|()| 0)
 }

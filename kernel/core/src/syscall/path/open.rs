@@ -41,7 +41,7 @@ pub(in crate::syscall) fn open(
     open_at(thread, places.start(), &path, flags, OpenFlags::empty(), mode)
 }
 
-pub(in crate::syscall) fn creat(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn creat(thread: &Thread, a: Args) -> Result<u64> {
     let flags = OpenFlags::CREAT | OpenFlags::WRONLY | OpenFlags::TRUNC;
     open(thread, super::AT_FDCWD, a.u64(0), flags.bits(), a.u32(1))
 }
@@ -120,7 +120,7 @@ fn check_how(flags: OpenFlags, mode: u64, resolve: u64) -> Result<()> {
     Ok(())
 }
 
-pub(in crate::syscall) fn openat2(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn openat2(thread: &Thread, a: Args) -> Result<u64> {
     let [bits, mode, resolve] = read_how(a.u64(2), a.usize(3))?;
     let flags = OpenFlags::from_bits_retain(u32::try_from(bits).map_err(|_| Errno::EINVAL)?);
     check_how(flags, mode, resolve)?;

@@ -89,11 +89,11 @@ pub(in crate::syscall) fn stat(
     user::write(buffer, &encode(&stat)).map(|()| 0)
 }
 
-pub(in crate::syscall) fn lstat(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn lstat(thread: &Thread, a: Args) -> Result<u64> {
     stat(thread, AT_FDCWD, a.u64(0), a.u64(1), AT_SYMLINK_NOFOLLOW)
 }
 
-pub(in crate::syscall) fn fstat(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn fstat(thread: &Thread, a: Args) -> Result<u64> {
     let stat = thread.process.files.open_file(a.i32(0))?.stat()?;
     user::write(a.u64(1), &encode(&stat)).map(|()| 0)
 }
@@ -162,7 +162,7 @@ fn encode_extended(stat: &Stat, at: Option<&Location>) -> [u8; 256] {
     out.bytes
 }
 
-pub(in crate::syscall) fn statx(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn statx(thread: &Thread, a: Args) -> Result<u64> {
     let (flags, mask) = (a.u32(2), a.u32(3));
     let sync_type = flags & AT_STATX_SYNC_TYPE;
     if mask & STATX_RESERVED != 0 || sync_type == AT_STATX_SYNC_TYPE || flags & !KNOWN != 0 {

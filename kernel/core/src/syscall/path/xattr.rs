@@ -23,7 +23,7 @@ enum Operation {
 
 /// The four operations, each by path, by path without following, and by
 /// descriptor: the numbers are in that order.
-pub(in crate::syscall) fn xattr(thread: &Thread, number: u32, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn xattr(thread: &Thread, number: u32, a: Args) -> Result<u64> {
     let index = number - nr::__NR_setxattr;
     let at = match index % 3 {
         0 => locate(thread, AT_FDCWD, a.u64(0), 0)?,
@@ -55,7 +55,7 @@ fn read_name(address: u64) -> Result<Vec<u8>> {
     if name.is_empty() { Err(Errno::ERANGE) } else { Ok(name) }
 }
 
-fn set(at: &Location, a: &Args) -> Result<u64> {
+fn set(at: &Location, a: Args) -> Result<u64> {
     check_writable(at)?;
     let mode = match a.u32(4) {
         0 => XattrMode::Set,

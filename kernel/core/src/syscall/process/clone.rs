@@ -82,7 +82,7 @@ impl Request {
     }
 }
 
-pub(in super::super) fn clone(thread: &Thread, frame: &TrapFrame, a: &Args) -> Result<u64> {
+pub(in super::super) fn clone(thread: &Thread, frame: &TrapFrame, a: Args) -> Result<u64> {
     let request = Request {
         flags: a.u64(0) & !CSIGNAL & u64::from(u32::MAX),
         exit_signal: (a.u64(0) & CSIGNAL) as u32,
@@ -95,7 +95,7 @@ pub(in super::super) fn clone(thread: &Thread, frame: &TrapFrame, a: &Args) -> R
     spawn(thread, frame, &request)
 }
 
-pub(in super::super) fn clone3(thread: &Thread, frame: &TrapFrame, a: &Args) -> Result<u64> {
+pub(in super::super) fn clone3(thread: &Thread, frame: &TrapFrame, a: Args) -> Result<u64> {
     const LEAST: u64 = 64;
     if a.u64(1) < LEAST {
         return Err(Errno::EINVAL);

@@ -13,7 +13,7 @@ pub(in super::super) fn user_stack_pointer() -> u64 {
     tasks::user_stack_pointer()
 }
 
-pub(in super::super) fn arch_prctl(a: &Args) -> Result<u64> {
+pub(in super::super) fn arch_prctl(a: Args) -> Result<u64> {
     const SET_GS: u32 = 0x1001;
     const SET_FS: u32 = 0x1002;
     const GET_FS: u32 = 0x1003;
@@ -31,7 +31,7 @@ pub(in super::super) fn arch_prctl(a: &Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(in super::super) fn prctl(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn prctl(thread: &Thread, a: Args) -> Result<u64> {
     const SIGNAL_MAX: u64 = 64;
     const SET_PDEATHSIG: u32 = 1;
     const GET_PDEATHSIG: u32 = 2;

@@ -48,7 +48,7 @@ impl Strings {
     }
 }
 
-pub(in super::super) fn execve(thread: &Thread, frame: &mut TrapFrame, a: &Args) -> Result<()> {
+pub(in super::super) fn execve(thread: &Thread, frame: &mut TrapFrame, a: Args) -> Result<()> {
     let path = user::read_path(a.u64(0))?;
     if path.is_empty() {
         return Err(Errno::ENOENT);
@@ -56,7 +56,7 @@ pub(in super::super) fn execve(thread: &Thread, frame: &mut TrapFrame, a: &Args)
     execute(thread, frame, &path, a.u64(1), a.u64(2))
 }
 
-pub(in super::super) fn execveat(thread: &Thread, frame: &mut TrapFrame, a: &Args) -> Result<()> {
+pub(in super::super) fn execveat(thread: &Thread, frame: &mut TrapFrame, a: Args) -> Result<()> {
     const AT_EMPTY_PATH: u32 = 0x1000;
     let (directory, flags) = (a.i32(0), a.u32(4));
     if flags & !(AT_EMPTY_PATH | path::AT_SYMLINK_NOFOLLOW) != 0 {

@@ -18,7 +18,7 @@ pub(in super::super) fn id(thread: &Thread, of: impl Fn(&Credentials) -> u32) ->
 /// getresuid(2), getresgid(2).
 pub(in super::super) fn getresid(
     thread: &Thread,
-    a: &Args,
+    a: Args,
     kind: impl Fn(&Credentials) -> Ids,
 ) -> Result<u64> {
     let ids = kind(&thread.credentials.lock());
@@ -30,7 +30,7 @@ pub(in super::super) fn getresid(
 }
 
 /// setuid(2), setgid(2) and their kin.
-pub(in super::super) fn set_ids(thread: &Thread, number: u32, a: &Args) -> Result<u64> {
+pub(in super::super) fn set_ids(thread: &Thread, number: u32, a: Args) -> Result<u64> {
     let change = match number {
         nr::__NR_setuid | nr::__NR_setgid => Change::One(a.u32(0)),
         nr::__NR_setreuid | nr::__NR_setregid => Change::Two(a.u32(0), a.u32(1)),
@@ -45,16 +45,16 @@ pub(in super::super) fn set_ids(thread: &Thread, number: u32, a: &Args) -> Resul
 }
 
 /// setfsuid(2).
-pub(in super::super) fn setfsuid(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn setfsuid(thread: &Thread, a: Args) -> Result<u64> {
     Ok(u64::from(thread.credentials.lock().set_filesystem_user(a.u32(0))))
 }
 
 /// setfsgid(2).
-pub(in super::super) fn setfsgid(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn setfsgid(thread: &Thread, a: Args) -> Result<u64> {
     Ok(u64::from(thread.credentials.lock().set_filesystem_group(a.u32(0))))
 }
 
-pub(in super::super) fn getgroups(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn getgroups(thread: &Thread, a: Args) -> Result<u64> {
     let groups = thread.credentials.lock().groups.clone();
     let room = usize::try_from(a.i32(0)).map_err(|_| Errno::EINVAL)?;
     if room != 0 {
@@ -67,7 +67,7 @@ pub(in super::super) fn getgroups(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(groups.len() as u64)
 }
 
-pub(in super::super) fn setgroups(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn setgroups(thread: &Thread, a: Args) -> Result<u64> {
     thread.credentials.lock().may_set_groups()?;
     let count = a.u32(0) as usize;
     if count > GROUPS_MAX {
@@ -101,7 +101,7 @@ fn halves(header: u64) -> Result<Option<usize>> {
 }
 
 /// capget(2).
-pub(in super::super) fn capget(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn capget(thread: &Thread, a: Args) -> Result<u64> {
     let Some(halves) = halves(a.u64(0))? else {
         return if a.u64(1) == 0 { Ok(0) } else { Err(Errno::EINVAL) };
     };
@@ -124,7 +124,7 @@ pub(in super::super) fn capget(thread: &Thread, a: &Args) -> Result<u64> {
 }
 
 /// capset(2).
-pub(in super::super) fn capset(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn capset(thread: &Thread, a: Args) -> Result<u64> {
     let halves = halves(a.u64(0))?.ok_or(Errno::EINVAL)?;
     let tid = user::read_u32(a.u64(0) + 4)?;
     if tid != 0 && tid != thread.tid() {

@@ -17,7 +17,7 @@ fn process_of(thread: &Thread, pid: u32) -> Result<Arc<process::Process>> {
     process::find(pid).ok_or(Errno::ESRCH)
 }
 
-pub(in super::super) fn setpgid(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn setpgid(thread: &Thread, a: Args) -> Result<u64> {
     if a.i32(1) < 0 {
         return Err(Errno::EINVAL);
     }
@@ -45,15 +45,15 @@ pub(in super::super) fn setsid(thread: &Thread) -> Result<u64> {
     Ok(u64::from(own.pid))
 }
 
-pub(in super::super) fn getsid(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn getsid(thread: &Thread, a: Args) -> Result<u64> {
     Ok(u64::from(process_of(thread, a.u32(0))?.session.load(Ordering::Relaxed)))
 }
 
-pub(in super::super) fn sched_getparam(a: &Args) -> Result<u64> {
+pub(in super::super) fn sched_getparam(a: Args) -> Result<u64> {
     user::write_u32(a.u64(1), 0).map(|()| 0)
 }
 
-pub(in super::super) fn sched_priority(number: u32, a: &Args) -> Result<u64> {
+pub(in super::super) fn sched_priority(number: u32, a: Args) -> Result<u64> {
     let realtime = matches!(a.u32(0), 1 | 2);
     Ok(match (realtime, number == nr::__NR_sched_get_priority_max) {
         (true, true) => 99,

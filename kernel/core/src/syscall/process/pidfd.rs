@@ -46,7 +46,7 @@ pub(super) fn process_of(thread: &Thread, fd: i32) -> Result<Arc<Process>> {
     Ok(file.process.clone())
 }
 
-pub(in super::super) fn pidfd_open(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn pidfd_open(thread: &Thread, a: Args) -> Result<u64> {
     let (pid, flags) = (a.i32(0), a.u32(1));
     if pid <= 0 || flags & !OpenFlags::NONBLOCK.bits() != 0 {
         return Err(Errno::EINVAL);
@@ -55,7 +55,7 @@ pub(in super::super) fn pidfd_open(thread: &Thread, a: &Args) -> Result<u64> {
     install(thread, &process, flags).map(|fd| fd as u64)
 }
 
-pub(in super::super) fn pidfd_send_signal(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn pidfd_send_signal(thread: &Thread, a: Args) -> Result<u64> {
     if a.u32(3) != 0 {
         return Err(Errno::EINVAL);
     }

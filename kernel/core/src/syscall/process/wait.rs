@@ -56,7 +56,7 @@ fn own_group(thread: &Thread) -> u32 {
     thread.process.group.load(Ordering::Relaxed)
 }
 
-pub(in super::super) fn wait4(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn wait4(thread: &Thread, a: Args) -> Result<u64> {
     let (pid, options) = (a.i32(0), a.u32(2));
     if options & !(WNOHANG | WUNTRACED | WCONTINUED | WNOTHREAD | WALL | WCLONE) != 0 {
         return Err(Errno::EINVAL);
@@ -78,7 +78,7 @@ pub(in super::super) fn wait4(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(u64::from(ended.pid))
 }
 
-pub(in super::super) fn waitid(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn waitid(thread: &Thread, a: Args) -> Result<u64> {
     const P_ALL: u32 = 0;
     const P_PID: u32 = 1;
     const P_PGID: u32 = 2;

@@ -156,7 +156,7 @@ fn merge(total: &mut Option<Received>, more: Received) {
     }
 }
 
-pub(in crate::syscall) fn sendto(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn sendto(thread: &Thread, a: Args) -> Result<u64> {
     let mut buffers = one_buffer(a.u64(1), a.usize(2))?;
     let open = usable(thread, a.i32(0))?;
     let socket = socket_of(&open)?;
@@ -168,7 +168,7 @@ pub(in crate::syscall) fn sendto(thread: &Thread, a: &Args) -> Result<u64> {
     send(thread, &open, &mut buffers, to.as_ref(), Vec::new(), flags).map(|n| n as u64)
 }
 
-pub(in crate::syscall) fn recvfrom(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn recvfrom(thread: &Thread, a: Args) -> Result<u64> {
     let mut buffers = one_buffer(a.u64(1), a.usize(2))?;
     let open = usable(thread, a.i32(0))?;
     let socket = socket_of(&open)?;
@@ -247,7 +247,7 @@ fn send_message(thread: &Thread, open: &OpenFile, address: u64, flags: u32) -> R
     send(thread, open, &mut buffers, to.as_ref(), control, flags)
 }
 
-pub(in crate::syscall) fn sendmsg(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn sendmsg(thread: &Thread, a: Args) -> Result<u64> {
     if a.u32(2) & MSG_CMSG_COMPAT != 0 {
         return Err(Errno::EINVAL);
     }
@@ -278,7 +278,7 @@ fn receive_message(thread: &Thread, open: &OpenFile, address: u64, flags: u32) -
     Ok(received.count)
 }
 
-pub(in crate::syscall) fn recvmsg(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn recvmsg(thread: &Thread, a: Args) -> Result<u64> {
     if a.u32(2) & MSG_CMSG_COMPAT != 0 {
         return Err(Errno::EINVAL);
     }
@@ -286,7 +286,7 @@ pub(in crate::syscall) fn recvmsg(thread: &Thread, a: &Args) -> Result<u64> {
     receive_message(thread, &open, a.u64(1), a.u32(2)).map(|n| n as u64)
 }
 
-pub(in crate::syscall) fn sendmmsg(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn sendmmsg(thread: &Thread, a: Args) -> Result<u64> {
     if a.u32(3) & MSG_CMSG_COMPAT != 0 {
         return Err(Errno::EINVAL);
     }
@@ -306,7 +306,7 @@ pub(in crate::syscall) fn sendmmsg(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(count)
 }
 
-pub(in crate::syscall) fn recvmmsg(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn recvmmsg(thread: &Thread, a: Args) -> Result<u64> {
     if a.u32(3) & MSG_CMSG_COMPAT != 0 {
         return Err(Errno::EINVAL);
     }
@@ -329,12 +329,7 @@ pub(in crate::syscall) fn recvmmsg(thread: &Thread, a: &Args) -> Result<u64> {
 
 /// Receives until all is full, there is no more, or `over` says that time is:
 /// it looks after each message only, see recvmmsg(2), BUGS.
-fn receive_many(
-    thread: &Thread,
-    open: &OpenFile,
-    a: &Args,
-    over: impl Fn() -> bool,
-) -> Result<u64> {
+fn receive_many(thread: &Thread, open: &OpenFile, a: Args, over: impl Fn() -> bool) -> Result<u64> {
     let mut flags = a.u32(3) & !MSG_WAITFORONE;
     let mut done = 0;
     while done < u64::from(a.u32(2)) {

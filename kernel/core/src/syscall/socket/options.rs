@@ -55,7 +55,7 @@ fn set_timeout(open: &OpenFile, send: bool, value: &[u8]) -> Result<()> {
     Ok(())
 }
 
-pub(in crate::syscall) fn setsockopt(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn setsockopt(thread: &Thread, a: Args) -> Result<u64> {
     let (level, name) = (a.i32(1), a.i32(2));
     let open = usable(thread, a.i32(0))?;
     let socket = socket_of(&open)?;
@@ -122,7 +122,7 @@ fn read_option(
     }
 }
 
-pub(in crate::syscall) fn getsockopt(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in crate::syscall) fn getsockopt(thread: &Thread, a: Args) -> Result<u64> {
     let open = usable(thread, a.i32(0))?;
     let socket = socket_of(&open)?;
     let len = user::read_u32(a.u64(4))?.cast_signed();

@@ -50,7 +50,7 @@ fn set_interval(
     Ok(old)
 }
 
-pub(in super::super) fn setitimer(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn setitimer(thread: &Thread, a: Args) -> Result<u64> {
     let (interval, value) = match a.u64(1) {
         0 => (Duration::ZERO, Duration::ZERO),
         at => (read_timeval(at)?, read_timeval(at + 16)?),
@@ -63,7 +63,7 @@ pub(in super::super) fn setitimer(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(0)
 }
 
-pub(in super::super) fn getitimer(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn getitimer(thread: &Thread, a: Args) -> Result<u64> {
     let (key, _) = interval_timer(a.i32(0))?;
     let timer = thread.process.timers.lock().get(&key).cloned();
     let (interval, value) = timer.map_or((Duration::ZERO, Duration::ZERO), |t| t.setting());
@@ -71,7 +71,7 @@ pub(in super::super) fn getitimer(thread: &Thread, a: &Args) -> Result<u64> {
     write_timeval(a.u64(1) + 16, value).map(|()| 0)
 }
 
-pub(in super::super) fn alarm(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn alarm(thread: &Thread, a: Args) -> Result<u64> {
     let value = Duration::from_secs(u64::from(a.u32(0)));
     let (_, old) = set_interval(thread, 0, Duration::ZERO, value)?;
     // Rounded, but never to zero while it runs.
@@ -79,7 +79,7 @@ pub(in super::super) fn alarm(thread: &Thread, a: &Args) -> Result<u64> {
     Ok(if old.is_zero() { 0 } else { rounded.max(1) })
 }
 
-pub(in super::super) fn timer_create(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn timer_create(thread: &Thread, a: Args) -> Result<u64> {
     const SIGEV_SIGNAL: u32 = 0;
     const SIGEV_NONE: u32 = 1;
     const SIGEV_THREAD_ID: u32 = 4;
@@ -124,7 +124,7 @@ fn timer_of(thread: &Thread, id: i32) -> Result<alloc::sync::Arc<PosixTimer>> {
     thread.process.timers.lock().get(&id).cloned().ok_or(Errno::EINVAL)
 }
 
-pub(in super::super) fn timer_settime(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn timer_settime(thread: &Thread, a: Args) -> Result<u64> {
     const TIMER_ABSTIME: u32 = 1;
     let timer = timer_of(thread, a.i32(0))?;
     let (interval, value) = (read_timespec(a.u64(2))?, read_timespec(a.u64(2) + 16)?);
@@ -146,17 +146,17 @@ pub(in super::super) fn timer_settime(thread: &Thread, a: &Args) -> Result<u64> 
     Ok(0)
 }
 
-pub(in super::super) fn timer_gettime(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn timer_gettime(thread: &Thread, a: Args) -> Result<u64> {
     let (interval, value) = timer_of(thread, a.i32(0))?.setting();
     write_timespec(a.u64(1), interval)?;
     write_timespec(a.u64(1) + 16, value).map(|()| 0)
 }
 
-pub(in super::super) fn timer_getoverrun(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn timer_getoverrun(thread: &Thread, a: Args) -> Result<u64> {
     Ok(u64::from(timer_of(thread, a.i32(0))?.overrun()))
 }
 
-pub(in super::super) fn timer_delete(thread: &Thread, a: &Args) -> Result<u64> {
+pub(in super::super) fn timer_delete(thread: &Thread, a: Args) -> Result<u64> {
     let timer = timer_of(thread, a.i32(0))?;
     timer.set(Duration::ZERO, None);
     thread.process.timers.lock().remove(&a.i32(0));
