@@ -116,11 +116,15 @@ impl Assembly {
         Ok(Self { tree, config, missing, libraries })
     }
 
-    /// Puts a file or directory of the host at a place in the guest.
+    /// Puts a file or directory of the host at a place in the guest; with a program that is
+    /// named itself come its shared libraries.
     pub fn include(&mut self, host: &Path, guest: &str) -> Result<(), Error> {
         // The name that the user gives may be a link; links below it stay links.
         let host =
             host.canonicalize().map_err(|source| Error::Host { path: host.to_owned(), source })?;
+        if shared::is_program(&host) {
+            self.libraries.extend(shared::collect(&mut self.tree, &host)?);
+        }
         Ok(self.tree.add_host(host, guest)?)
     }
 

@@ -99,6 +99,14 @@ struct Dynamic {
     search: Vec<PathBuf>,
 }
 
+/// Whether a file is a program that a loader starts.
+#[must_use]
+pub fn is_program(path: &Path) -> bool {
+    path.is_file()
+        && is_x86_64(path)
+        && read(path).is_ok_and(|dynamic| dynamic.interpreter.is_some())
+}
+
 /// Puts the loader and all libraries of `program` into the tree; gives their paths.
 ///
 /// A static program has none.

@@ -196,6 +196,9 @@ pub struct Test {
     /// Put a file or directory of this machine into the image
     #[arg(long = "include", value_name = "HOST:GUEST", value_parser = pair)]
     pub includes: Vec<Pair>,
+    /// Put the Go toolchain into the image, for tests that run `go`
+    #[arg(long)]
+    pub toolchain: bool,
     /// What executes the guest: auto, kvm or tcg
     #[arg(long, value_name = "ACCELERATOR", default_value = "auto")]
     pub accel: AcceleratorChoice,

@@ -32,10 +32,10 @@ fn programs_that_lie_deeper_are_named() {
     lab.file("a/go.mod", "module x\n\ngo 1.19\n");
     lab.file("a/cmd/one/main.go", MAIN);
     lab.file("a/cmd/two/main.go", MAIN);
-    let words = ["no program found in", "kernel build a/cmd/one or a/cmd/two"];
+    let words = ["no program found in", "one of its programs: a/cmd/one or a/cmd/two"];
     lab.refuses(&mut lab.kernel(&["build", "a"]), 1, &words);
     lab.file("a/x.go", "package x\n");
-    let words = ["the package \"x\", not a program", "kernel build a/cmd/one or a/cmd/two"];
+    let words = ["the package \"x\", not a program", "one of its programs: a/cmd/one or a/cmd/two"];
     lab.refuses(&mut lab.kernel(&["build", "a"]), 1, &words);
 }
 

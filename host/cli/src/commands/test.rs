@@ -45,6 +45,9 @@ pub fn execute(test: &Test) -> Result<ExitCode, Failure> {
     Ok(if runner.run_all(&packages)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What compilers and their results take beside the tests, in bytes.
+const COMPILER_MEMORY: u64 = 1 << 30;
+
 struct Runner<'a> {
     test: &'a Test,
     flags: &'a Flags,
@@ -52,6 +55,13 @@ struct Runner<'a> {
     accelerator: Accelerator,
     directory: PathBuf,
     goroot: PathBuf,
+}
+
+/// Where links in a directory lead to: distributions keep parts of the installation elsewhere.
+fn linked_places(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
+    links.filter_map(|link| link.path().canonicalize().ok()).collect()
 }
 
 /// What the build of a package's tests came to.
@@ -108,7 +118,8 @@ impl Runner<'_> {
         let assembly = self.assemble(package, &executable, name)?;
         let file = tempfile::Builder::new().suffix(".elf").tempfile().map_err(scratch)?;
         let sizes = assembly.write(KERNEL, file.path())?;
-        Ok(Built::Image { file, memory: Size(self.test.memory.0 + sizes.image) })
+        let compiling = if self.test.toolchain { COMPILER_MEMORY } else { 0 };
+        Ok(Built::Image { file, memory: Size(self.test.memory.0 + compiling + sizes.image) })
     }
 
     /// The test program with the package's directory at the same path as here.
@@ -122,7 +133,9 @@ impl Runner<'_> {
         for directory in self.directories(package) {
             assembly.include(&directory, &directory.to_string_lossy())?;
         }
-        if package.standard {
+        if self.test.toolchain {
+            self.include_toolchain(&mut assembly)?;
+        } else if package.standard {
             self.include_goroot(&mut assembly)?;
         }
         build::include(&mut assembly, &self.test.includes)?;
@@ -163,6 +176,29 @@ impl Runner<'_> {
             }
         }
         assembly.config.set_env("GOROOT", &self.goroot.to_string_lossy());
+        Ok(())
+    }
+
+    /// The whole installation, where the tests find it as they would here.
+    fn include_toolchain(&self, assembly: &mut Assembly) -> Result<(), Failure> {
+        let unreadable = |error| {
+            let place = self.goroot.display();
+            Failure::new(format!("the Go installation {place} cannot be read: {error}"))
+        };
+        for part in std::fs::read_dir(&self.goroot).map_err(unreadable)? {
+            let path = part.map_err(unreadable)?.path();
+            assembly.include(&path, &path.to_string_lossy())?;
+            for place in linked_places(&path) {
+                assembly.include(&place, &place.to_string_lossy())?;
+            }
+        }
+        let binaries = self.goroot.join("bin");
+        assembly.include(&binaries.join("go"), &binaries.join("go").to_string_lossy())?;
+        let search = format!("{}:/usr/local/bin:/usr/bin:/bin", binaries.display());
+        let config = &mut assembly.config;
+        config.set_env("GOROOT", &self.goroot.to_string_lossy());
+        config.set_env("PATH", &search);
+        config.set_env("GOCACHE", "/tmp/go-build");
         Ok(())
     }
 

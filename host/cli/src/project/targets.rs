@@ -168,6 +168,7 @@ impl Project<'_> {
             memory: self.file.memory.unwrap_or(default).max(default),
             cpus: self.file.cpus,
             env: self.file.environment.clone(),
+            toolchain: false,
             includes: self.file.includes.clone(),
             accel: self.builder.accel,
             verbose: self.builder.verbose,
