@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"runtime"
 	"strconv"
 	"time"
@@ -35,6 +36,10 @@ func main() {
 		fmt.Printf("%s %v\n", text, err)
 	case "udp":
 		echo()
+	case "execute":
+		command := exec.Command(os.Args[2], os.Args[3:]...)
+		out, err := command.Output()
+		fmt.Printf("%q %v\n", out, err)
 	}
 }
 

@@ -41,6 +41,7 @@ const CHECKS: &[Check] = &[
     ("run/status", runs::status),
     ("run/arguments-and-environment", runs::arguments_and_environment),
     ("run/files", runs::files),
+    ("run/other-programs", runs::other_programs),
     ("run/processors", runs::processors),
     ("run/standard-input", runs::standard_input),
     ("run/interrupt", runs::interrupt),
@@ -53,6 +54,7 @@ const CHECKS: &[Check] = &[
     ("pack/server", images::server),
     ("test/package", projects::test_package),
     ("test/standard-library", projects::test_standard_library),
+    ("test/toolchain", projects::test_with_toolchain),
     ("builder/targets", projects::targets),
     ("builder/qemu-debug", projects::qemu_debug),
 ];

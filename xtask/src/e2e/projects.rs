@@ -30,6 +30,13 @@ pub(super) fn test_standard_library(lab: &Lab) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+pub(super) fn test_with_toolchain(lab: &Lab) -> Result<Verdict> {
+    let words = ["test", "--toolchain", "--env", "MODE=toolchain", "--", "-v", "-run=Builds"];
+    let ran = ends(&mut lab.kernel(&words), b"", 0)?;
+    ensure!(ran.text().contains("--- PASS: TestBuilds"), ran.text());
+    Ok(Verdict::Passed)
+}
+
 pub(super) fn targets(lab: &Lab) -> Result<Verdict> {
     let there = |name: &str| lab.project().join(name).is_file();
     let list = lab.succeed(&mut lab.builder(&["list"]))?;

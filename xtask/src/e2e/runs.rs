@@ -39,6 +39,22 @@ pub(super) fn files(lab: &Lab) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+/// A program with shared libraries that the image was given, started by the one that runs.
+pub(super) fn other_programs(lab: &Lab) -> Result<Verdict> {
+    let image = lab.place.join("programs.elf");
+    let name = image.to_string_lossy();
+    lab.build(&["-o", &name, "--include", "/usr/bin/sort:/usr/bin/sort", "--include", ".:/srv"])?;
+    let words = ["execute", "sort", "-r", "/srv/go.mod"];
+    let ran = ends(&mut lab.run(&[], &image, &words), b"", 0)?;
+    let module = std::fs::read_to_string(lab.project().join("go.mod"))?;
+    let mut lines: Vec<&str> = module.lines().collect();
+    lines.sort_unstable();
+    lines.reverse();
+    let wanted = format!("{:?} <nil>", lines.join("\n") + "\n");
+    ensure!(ran.text().contains(&wanted), "{wanted} is not in {}", ran.text());
+    Ok(Verdict::Passed)
+}
+
 pub(super) fn processors(lab: &Lab) -> Result<Verdict> {
     let ran = ends(&mut lab.run(&["-c", "4"], &lab.image(), &[]), b"", 0)?;
     ensure!(ran.text().contains("cpus 4\n"), ran.text());
