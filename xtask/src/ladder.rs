@@ -57,7 +57,15 @@ const RUNGS: &[Rung] = &[
     ("demo", "build, boot and ask the example web server", || xtask(&["demo"])),
     ("e2e", "the tools from end to end, images under SeaBIOS and OVMF", || xtask(&["e2e"])),
     ("e2e-current-go", "the same with a current Go, in short", || {
-        with_current_go(&["e2e", "run/status", "run/tcp", "run/least", "pack/server", "test/"])
+        with_current_go(&[
+            "e2e",
+            "run/status",
+            "run/tcp",
+            "run/least",
+            "pack/server",
+            "test/package",
+            "test/standard",
+        ])
     }),
     ("guest", "guest tests with the installed Go, 1 and 4 CPUs", || xtask(&["guest"])),
     ("guest-current-go", "guest tests in Go with a current one", || {
