@@ -21,6 +21,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Before a log is asked for again that ended while its instance goes on.
 const AGAIN: Duration = Duration::from_millis(200);
 
+/// Before it is told that nobody hears what is typed.
+const UNHEARD: Duration = Duration::from_secs(2);
+
 /// How to watch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watch {
@@ -122,17 +125,9 @@ pub(crate) async fn watch(
     let name = id.to_owned();
     let mut wait: Pin<Box<dyn Future<Output = _> + Send>> =
         Box::pin(async move { waiting.wait(&name, None).await });
+    let mut typing = tokio::task::JoinSet::new();
     if how.input {
-        let (client, id) = (client.clone(), id.to_owned());
-        tokio::spawn(async move {
-            // The end of the instance ends this as well, and tells more.
-            if let Err(error) =
-                client.input(&id, Upload::reader(Typed::new(tokio::io::stdin(), how.ends))).await
-                && !matches!(error, bhojpur_client::Error::Broken { .. })
-            {
-                note(&format!("standard input does not reach the console: {error}"));
-            }
-        });
+        typing.spawn(feed(client.clone(), id.to_owned(), how.ends));
     }
     let mut asked = 0;
     loop {
@@ -161,6 +156,18 @@ pub(crate) async fn watch(
                 output.stream = client.follow(id, output.options).await.ok();
             }
         }
+    }
+}
+
+/// Types standard input on the console.
+async fn feed(client: Client, id: String, ends: bool) {
+    let typed = Typed::new(tokio::io::stdin(), ends);
+    if let Err(error) = client.input(&id, Upload::reader(typed)).await
+        && !matches!(error, bhojpur_client::Error::Broken { .. })
+    {
+        // The end of the instance ends this as well, and then nobody waits for us to say so.
+        tokio::time::sleep(UNHEARD).await;
+        note(&format!("standard input does not reach the console: {error}"));
     }
 }
 

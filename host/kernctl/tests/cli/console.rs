@@ -174,6 +174,25 @@ fn keys_reach_the_console() {
 }
 
 #[test]
+fn the_end_of_a_program_is_no_failure_of_the_keys() {
+    let world = World::new();
+    let ended = json!({"code": "conflict", "message": "the instance has ended"});
+    let id = "0123456789abcdef0123456789abcdef";
+    world.fake.answer(&format!("POST /v1/instances/{id}/input"), Answer::json(409, &ended));
+    let done = world.feed(&["run", "-i", "web"], b"");
+    assert_eq!((done.status, done.out.as_str(), done.err.as_str()), (3, "hello\n", ""));
+    // It goes on and does not hear.
+    let wait = Answer::json(200, &crate::fake::ended(0)).when("/stop");
+    world.fake.answer(&format!("GET /v1/instances/{id}/wait"), wait);
+    let mut child = world.spawn(&["run", "-i", "web"]);
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(told.next().unwrap().unwrap().contains("does not reach the console"));
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn logs_end_where_they_end() {
     let world = World::new();
     assert_eq!(world.ok(&["logs", "--tail", "2", "web"]), "hello\nworld\n");
