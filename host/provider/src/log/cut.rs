@@ -47,8 +47,19 @@ impl LogSource {
             return Ok(before);
         }
         let cut = Cut { file: at, printed: before.printed + self.printed(&mut file, before, at)? };
-        write(&marker(path), cut)?;
-        fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, at)?;
+        let punch =
+            || fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, at);
+        match write(&marker(path), cut) {
+            // The log may have filled the disk itself. Then the hole makes the room for the marker.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                punch()?;
+                write(&marker(path), cut)?;
+            }
+            written => {
+                written?;
+                punch()?;
+            }
+        }
         Ok(cut)
     }
 
@@ -221,6 +232,30 @@ mod tests {
         std::fs::write(marker(source.path().unwrap()), "much").unwrap();
         let error = LogReader::open(&source).unwrap_err();
         assert!(error.to_string().contains("console.log.start"), "{error}");
+    }
+
+    #[test]
+    fn a_log_that_filled_the_disk_is_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = directory.path();
+        let mount = |words: &[&str]| {
+            let ended = std::process::Command::new(words[0]).args(&words[1..]).arg(disk).output();
+            ended.is_ok_and(|ended| ended.status.success())
+        };
+        if !mount(&["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs"]) {
+            eprintln!("SKIPPED: a small disk can only be mounted by root");
+            return;
+        }
+        let path = disk.join("console.log");
+        let mut file = File::create(&path).unwrap();
+        while file.write_all(LINE.as_bytes()).is_ok() {}
+        let source = LogSource::File(path);
+        let cut = source.cut(128 << 10);
+        let left = LogReader::open(&source).map(|reader| everything(&mut reader.unwrap()));
+        drop(file);
+        assert!(mount(&["umount"]));
+        assert!(cut.unwrap().file >= 128 << 10);
+        assert!(left.unwrap().starts_with(LINE));
     }
 
     #[test]
