@@ -262,7 +262,8 @@ impl Engine {
                     "the volume {:?} is used by the instance {:?}, which runs",
                     volume.name, attached.instance_name
                 );
-                return Err(Error::conflict(message).advise("stop it first: kernctl stop"));
+                let advice = format!("stop it first: kernctl stop {}", attached.instance_name);
+                return Err(Error::conflict(message).advise(advice));
             }
         }
         Ok(())

@@ -264,8 +264,11 @@ async fn stats(
     let deadline = Instant::now() + FIRST_SAMPLE;
     loop {
         if !handle.now().now.phase.is_live() {
-            let message = format!("the instance {:?} does not run", handle.now().name);
-            return Err(Error::conflict(message).advise("start it first: kernctl start"));
+            let name = &handle.now().name;
+            let message = format!("the instance {name:?} does not run");
+            return Err(
+                Error::conflict(message).advise(format!("start it first: kernctl start {name}"))
+            );
         }
         if let Some(sample) = handle.last_sample() {
             return ok(wire::stats(&sample, memory));

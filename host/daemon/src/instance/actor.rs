@@ -343,6 +343,11 @@ fn answer(reply: oneshot::Sender<Result<Reply>>, done: Result<Reply>) {
 }
 
 impl Actor {
+    /// Advice to do something else before.
+    pub(super) fn first(&self, verb: &str) -> String {
+        format!("{verb} it first: kernctl {verb} {}", self.instance.name)
+    }
+
     /// Refuses what its state does not allow.
     pub(super) fn refuse(&self, what: &str, advice: &str) -> Error {
         let message = format!(

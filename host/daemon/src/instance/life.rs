@@ -176,7 +176,10 @@ impl Actor {
                 self.instance.now.streak = 0;
                 self.start_or_fail().await
             }
-            _ => Err(self.refuse("started", "resume it when it is paused: kernctl resume")),
+            _ => {
+                let resume = format!("kernctl resume {}", self.instance.name);
+                Err(self.refuse("started", &format!("resume it when it is paused: {resume}")))
+            }
         }
     }
 
@@ -269,7 +272,7 @@ impl Actor {
     pub(super) async fn delete(&mut self, force: bool) -> Result<()> {
         let phase = self.instance.now.phase;
         if !force && matches!(phase, Phase::Running | Phase::Paused | Phase::Stopping) {
-            return Err(self.refuse("removed", "stop it first: kernctl stop; or add --force"));
+            return Err(self.refuse("removed", &format!("{}; or add --force", self.first("stop"))));
         }
         self.intend(Situation { phase: Phase::Deleting, ..self.instance.now.clone() }).await?;
         // Removing it from the provider comes first: while that fails, it is still there.
@@ -320,7 +323,7 @@ impl Actor {
 
     pub(super) async fn attach(&mut self, mount: Mount) -> Result<()> {
         if !self.instance.now.phase.is_at_rest() {
-            return Err(self.refuse("given a volume", "stop it first: kernctl stop"));
+            return Err(self.refuse("given a volume", &self.first("stop")));
         }
         let (id, volume) = (self.instance.id.clone(), mount.clone());
         let name = self.instance.name.clone();
@@ -339,7 +342,7 @@ impl Actor {
 
     pub(super) async fn detach(&mut self, volume: VolumeId) -> Result<()> {
         if !self.instance.now.phase.is_at_rest() {
-            return Err(self.refuse("freed of a volume", "stop it first: kernctl stop"));
+            return Err(self.refuse("freed of a volume", &self.first("stop")));
         }
         let Some(index) = self.instance.mounts.iter().position(|mount| mount.volume == volume)
         else {
@@ -363,7 +366,7 @@ impl Actor {
 
     pub(super) async fn console(&self) -> Result<std::path::PathBuf> {
         if self.instance.now.phase != Phase::Running {
-            return Err(self.refuse("typed to", "start it first: kernctl start"));
+            return Err(self.refuse("typed to", &self.first("start")));
         }
         Ok(self.provider.console(&self.instance.id).await?)
     }

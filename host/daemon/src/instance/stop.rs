@@ -212,7 +212,7 @@ impl Actor {
         let running = match self.instance.now.phase {
             Phase::Running => true,
             Phase::Paused => false,
-            _ => return Err(self.refuse("saved", "start it first: kernctl start")),
+            _ => return Err(self.refuse("saved", &self.first("start"))),
         };
         let place = self.engine.home.snapshots_of(&self.instance.id).join(&name);
         if place.exists() {
@@ -251,7 +251,7 @@ impl Actor {
 
     pub(super) async fn restore_snapshot(&mut self, name: String) -> Result<()> {
         if !self.instance.now.phase.is_at_rest() {
-            return Err(self.refuse("restored", "stop it first: kernctl stop"));
+            return Err(self.refuse("restored", &self.first("stop")));
         }
         let place = self.engine.home.snapshots_of(&self.instance.id).join(&name);
         if !place.is_dir() {

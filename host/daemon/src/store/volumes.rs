@@ -47,8 +47,10 @@ impl Write<'_> {
                 "the volume {:?} is attached to the instance {:?}",
                 volume.name, user.instance_name
             );
-            return Err(Error::conflict(message)
-                .advise("detach it first: kernctl volume detach; or add --force"));
+            return Err(Error::conflict(message).advise(format!(
+                "detach it first: kernctl volume detach {}; or add --force",
+                volume.name
+            )));
         }
         self.transaction.execute(
             "UPDATE volumes SET phase = ?2 WHERE id = ?1",
