@@ -45,7 +45,7 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LogChunk {
-    /// Where in the log its first byte is.
+    /// How much the instance had printed before it since it was made, whatever was cut off since.
     pub offset: u64,
     /// The bytes where they are UTF-8; what is not comes in `base64`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

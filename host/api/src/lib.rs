@@ -31,8 +31,8 @@
 //! | `POST /instances/{ref}/kill` | | [`Instance`] |
 //! | `POST /instances/{ref}/rename` | [`RenameRequest`] | [`Instance`] |
 //! | `GET /instances/{ref}/wait?limit_s` | | [`Instance`], when it does not run any more or the limit is over |
-//! | `GET /instances/{ref}/logs?tail` | | `application/octet-stream`, all there is |
-//! | `GET /instances/{ref}/logs?follow=true&tail` | | server-sent [`LogChunk`]s |
+//! | `GET /instances/{ref}/logs?tail&offset` | | `application/octet-stream`, all there is |
+//! | `GET /instances/{ref}/logs?follow=true&tail&offset` | | server-sent [`LogChunk`]s |
 //! | `POST /instances/{ref}/input` | bytes, streamed | 204: they were typed |
 //! | `GET /instances/{ref}/stats` | | [`Stats`] |
 //! | `GET /instances/{ref}/stats?stream=true` | | server-sent [`Stats`] |

@@ -41,7 +41,11 @@ pub(super) fn routes() -> Vec<Route> {
                 query: &[
                     ("follow", "boolean", "Go on until it does not run any more."),
                     ("tail", "integer", "Only so many of the last lines."),
-                    ("offset", "integer", "From this byte on: where an earlier answer ended."),
+                    (
+                        "offset",
+                        "integer",
+                        "What was printed behind so many bytes: where an earlier answer ended.",
+                    ),
                 ],
                 body: Body::Nothing,
                 answer: Answer::Bytes("application/octet-stream"),
