@@ -97,7 +97,7 @@ pub(crate) fn instead(word: &str) -> Option<&'static str> {
         "container" => "there are `kernctl ps`, run, start, stop, rm and more: `kernctl --help`",
         "system" => "there are `kernctl info` and `kernctl events`",
         "prune" => {
-            "remove by list: kernctl rm $(kernctl ps -aq --filter state=stopped), kernctl rmi $(kernctl images -q)"
+            "remove by list: kernctl rm $(kernctl ps -aq -f state=stopped), kernctl rmi $(kernctl images -q -f dangling=true)"
         }
         "commit" | "diff" | "export" => {
             "what a program writes outside of volumes is gone when it stops: mount a volume, `kernctl cp` copies out of it"

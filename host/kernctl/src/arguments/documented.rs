@@ -34,7 +34,15 @@ fn spans(text: &str) -> Vec<Span> {
                 .map(str::to_owned)
                 .collect()
         };
-        all.extend(lines.split('`').skip(1).step_by(2).map(split).filter(|span| !span.is_empty()));
+        all.extend(
+            lines
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .flat_map(|code| code.split("$("))
+                .map(split)
+                .filter(|span| !span.is_empty()),
+        );
     }
     all
 }

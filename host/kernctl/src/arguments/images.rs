@@ -74,11 +74,23 @@ pub(crate) struct Images {
     /// A line for each, by a template
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) format: Option<String>,
+    /// Only those without a name, or with one: dangling=true, dangling=false
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = dangling)]
+    pub(crate) filter: Option<bool>,
     #[arg(short, long, hide = true)]
     pub(crate) all: bool,
     /// Only this image
     #[arg(value_name = "NAME")]
     pub(crate) name: Option<String>,
+}
+
+/// Whether images without a name are wanted, or those with one.
+fn dangling(text: &str) -> Result<bool, String> {
+    match text {
+        "dangling=true" | "dangling=1" => Ok(true),
+        "dangling=false" | "dangling=0" => Ok(false),
+        _ => Err("there is no such filter; there are dangling=true and dangling=false".to_owned()),
+    }
 }
 
 /// `kernctl import`.

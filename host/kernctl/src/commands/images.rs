@@ -17,6 +17,9 @@ pub(crate) async fn list(session: &Session, images: &Images) -> Result<u8, Failu
     let style = session.printer.style(images.format.as_deref(), images.quiet)?;
     let client = session.connect().await?;
     let mut found: Vec<Image> = client.images().await?;
+    if let Some(dangling) = images.filter {
+        found.retain(|image| image.names.is_empty() == dangling);
+    }
     if let Some(name) = &images.name {
         found.retain(|image| {
             image.id.starts_with(name.as_str())

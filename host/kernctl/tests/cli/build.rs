@@ -129,6 +129,9 @@ fn the_project_file_says_how_the_image_runs() {
     world.file("app/builderfile.toml", "\nmemroy = '256M'\n");
     let error = world.fails(&["build", "app"], 2);
     assert!(error.contains(":2: ") && error.contains("nearest key is \"memory\""), "{error}");
+    assert_eq!(world.ok(&["images", "-q", "-f", "dangling=true"]), "");
+    assert_eq!(world.ok(&["images", "-q", "--filter", "dangling=false"]).lines().count(), 1);
+    assert!(world.fails(&["images", "-f", "x=y"], 2).contains("dangling=true"));
     let listed = world.ok(&["images"]);
     assert!(listed.contains("PORTS") && listed.contains("8080/tcp, 53/udp"), "{listed}");
     assert_eq!(world.ok(&["images", "--format", "{{.Ports}}", "web:1.2"]), "8080/tcp, 53/udp\n");
