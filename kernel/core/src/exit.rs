@@ -18,6 +18,9 @@ use ksync::Once;
 /// Status of the kernel itself when it panicked, not one of the program's.
 pub const PANIC_STATUS: u8 = 254;
 
+/// How a process ends that is killed.
+pub const KILLED: Exit = Exit::Signal(Signal::SIGKILL.number());
+
 /// The process whose end is the machine's.
 pub const FIRST: u32 = 1;
 
@@ -60,7 +63,7 @@ fn end_process(thread: &Thread) {
     }
     if process.pid == FIRST {
         let others = process::all().into_iter().filter(|other| other.pid != FIRST);
-        others.for_each(|other| other.end(Exit::Signal(Signal::SIGKILL.number())));
+        others.for_each(|other| other.end(KILLED));
         process::forget(FIRST);
         process.services.provider.settle();
         power_off(exit);

@@ -1,128 +1,102 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The kernel binary: wires drivers, file systems and the core together.
+//! The kernel binary: what it owes to the compiler and to the architecture
+//! crate. Heap, panic, unwinder stubs, and where its payload lies.
 #![no_std]
 #![no_main]
+#![expect(unsafe_code, reason = "defines the symbols that the toolchain asks for")]
 
 extern crate alloc;
 
-mod console;
-mod devices;
-mod disks;
-mod generation;
-mod metadata;
-mod network;
-mod provider;
-mod root;
-mod runtime;
-mod settings;
-mod stop;
-mod system_view;
-mod volumes;
+use abi::control;
+use abi::payload::{Descriptor, Payload};
+use alloc::boxed::Box;
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
+use kmm::{Frame, KernelHeap, PhysAddr, phys_to_virt};
+use kwiring::{Appended, RootImage};
 
-use abi::config::Config;
-use abi::control::Exit;
-use alloc::string::String;
-use alloc::sync::Arc;
-use alloc::vec::Vec;
-use core::fmt;
-use kcore::exec::Program;
-use kcore::random::Random;
-use kcore::services::Services;
-use kcore::start::{InitialLimits, first_process};
-use kcore::{exit, log, sched, trap};
-use kio::Errno;
+#[global_allocator]
+static HEAP: KernelHeap = KernelHeap;
 
-/// Exit status when the program cannot be started: not found, and not
-/// executable, as shells have it.
-const NOT_FOUND: u8 = 127;
-const NOT_EXECUTABLE: u8 = 126;
+/// Filled in the finished file by the host tools.
+#[used]
+#[unsafe(link_section = ".bhojpur.payload")]
+static PAYLOAD: Payload = Payload::empty();
 
-/// The kernel proper, on the first CPU, with memory and time set up.
-fn main() -> ! {
-    log::stage("kernel");
-    trap::install();
-    let _ = kdevice::set_platform(&khal::machine::PLATFORM);
-    let Some(appended) = runtime::appended() else {
-        fail(NOT_FOUND, format_args!("the kernel carries no program: make one with `kernel build`"))
-    };
-    let firmware = devices::Firmware::find();
-    let record = firmware.configuration();
-    let record = record.as_deref().unwrap_or(appended.config);
-    let line = khal::boot_info().command_line();
-    let record = settings::with_command_line(record, line).unwrap_or_else(|e| refuse(&e));
-    let config = parse(&record);
-    log::set_level(config.log_level());
-    let random = Arc::new(Random::new());
-    let mut found = firmware.probe_devices(&random);
-    firmware.start_cpus();
-    log::stage("devices");
-    let cards = core::mem::take(&mut found.networks);
-    let disks = found.take_disks();
-    let generation = generation::watch(firmware.tables(), &random);
-    devices::keep(found, generation, &random);
-    let stack = network::start(&config, cards, random.clone());
-    let console = console::start(&config);
-    stop::watch_keyboard();
-    let (namespace, memory) = match root::mount(&appended, console, random.clone(), disks.clone()) {
-        Ok(mounted) => mounted,
-        Err(error) => fail(NOT_FOUND, format_args!("the root file system: {error}")),
-    };
-    let services = Arc::new(Services {
-        namespace,
-        provider: Arc::new(provider::ImageProvider::new(stack.clone(), memory, disks.clone())),
-        random,
-        hostname: ksync::SpinLock::new(String::from(config.hostname().unwrap_or("bhojpur"))),
-        unix: Arc::new(kipc::UnixNames::new()),
+/// Never called: panics abort. The prebuilt standard crates name it.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
+
+/// As above.
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume() -> ! {
+    khal::machine::power_off(kcore::exit::PANIC_STATUS)
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    static PANICKED: AtomicBool = AtomicBool::new(false);
+    if PANICKED.swap(true, Ordering::SeqCst) {
+        khal::machine::power_off(kcore::exit::PANIC_STATUS);
+    }
+    khal::machine::stop_others();
+    if info.location().is_some_and(|at| at.file().ends_with("alloc/src/alloc.rs")) {
+        out_of_memory();
+    }
+    // No locks here: whoever held one does not run any more.
+    let out = &mut kcore::log::Channel;
+    let cpu = khal::cpus::current() as u32;
+    let _ = control::panic(out, cpu, format_args!("{info}"));
+    khal::backtrace(|address| {
+        let _ = control::frame(out, address);
     });
-    if let Err(error) =
-        root::mount_views(&services, stack.clone(), appended.root.len(), disks.clone())
-    {
-        fail(NOT_FOUND, format_args!("/proc and /sys: {error}"))
+    let _ = control::panic_end(out);
+    if !khal::console::has_control_channel() {
+        kcore::log::on_console(format_args!("kernel {info}"));
     }
-    network::configure(&config, &stack, &services);
-    let record = settings::with_metadata(record.clone(), line, &stack);
-    let record = record.unwrap_or_else(|e| refuse(&e));
-    let config = parse(&record);
-    if let Some(name) = config.hostname() {
-        *services.hostname.lock() = String::from(name);
-    }
-    if let Err(reason) = volumes::mount(&config, &firmware, &disks, &services) {
-        fail(NOT_FOUND, format_args!("{reason}"))
-    }
-    if let Err(error) = run(&config, services) {
-        let path = String::from_utf8_lossy(config.program().unwrap_or(b"?"));
-        let status = if error == Errno::ENOENT { NOT_FOUND } else { NOT_EXECUTABLE };
-        fail(status, format_args!("cannot run {path}: {error}"))
-    }
-    stop::program_started();
-    sched::start_this_cpu()
+    khal::machine::power_off(kcore::exit::PANIC_STATUS)
 }
 
-/// The configuration in a record that has to be one.
-fn parse(record: &[u8]) -> Config<'_> {
-    Config::parse(record)
-        .unwrap_or_else(|error| refuse(&alloc::format!("the configuration record: {error}")))
+/// The kernel itself found no memory, where it cannot do without. Programs have it all, so
+/// they are what ends, and the machine with them.
+fn out_of_memory() -> ! {
+    let out = &mut kcore::log::Channel;
+    let message = format_args!("out of memory: the kernel needs some; the program is killed");
+    let _ = control::fatal(out, message);
+    if !khal::console::has_control_channel() {
+        kcore::log::on_console(message);
+    }
+    let _ = control::exit(out, kcore::exit::KILLED);
+    khal::machine::power_off(kcore::exit::KILLED.code())
 }
 
-/// Ends because of what the machine was told.
-fn refuse(reason: &str) -> ! {
-    fail(NOT_FOUND, format_args!("{reason}"))
+/// RAM that the payload occupies, for the architecture's start-up code.
+#[unsafe(no_mangle)]
+fn kernel_payload() -> (u64, u64) {
+    PAYLOAD.descriptor().map_or((0, 0), |d| (d.config.start, d.config.end.max(d.root.end)))
 }
 
-/// Makes the first process.
-fn run(config: &Config<'_>, services: Arc<Services>) -> kio::Result<()> {
-    let path = config.program().ok_or(Errno::ENOENT)?;
-    let owned = |parts: &mut dyn Iterator<Item = &[u8]>| -> Vec<Vec<u8>> {
-        parts.map(<[u8]>::to_vec).collect()
+/// Where the architecture's start-up code goes when it is done.
+#[unsafe(no_mangle)]
+fn kernel_main() -> ! {
+    kwiring::start(appended())
+}
+
+/// The payload; `None` for a bare kernel.
+fn appended() -> Option<Appended> {
+    let Descriptor { config, root } = PAYLOAD.descriptor()?;
+    // SAFETY: the loader put the payload there, `kernel_payload` keeps the
+    // range out of free memory, and nothing writes it.
+    let bytes = |range: &core::ops::Range<u64>| unsafe {
+        let len = (range.end - range.start) as usize;
+        core::slice::from_raw_parts(phys_to_virt(PhysAddr::new(range.start)).cast_const(), len)
     };
-    let program =
-        Program { arguments: owned(&mut config.args()), environment: owned(&mut config.env()) };
-    let limits = InitialLimits { nofile: config.limit_nofile(), stack: config.limit_stack() };
-    first_process(services, path, program, config.cwd(), limits)
-}
-
-/// Says why nothing can run and ends.
-fn fail(status: u8, reason: fmt::Arguments<'_>) -> ! {
-    log::fatal(reason);
-    exit::power_off(Exit::Status(status))
+    let start = PhysAddr::new(root.start);
+    // SAFETY: the root image lies in a region that was given to the frame
+    // allocator as in use; the file system asks for its own pages only.
+    let frames = move |page| unsafe {
+        Frame::of_region_in_use(start + page as u64 * kmm::FRAME_SIZE as u64)
+    };
+    let root = RootImage { bytes: bytes(&root), frames: Box::new(frames) };
+    Some(Appended { config: bytes(&config), root })
 }

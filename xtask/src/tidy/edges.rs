@@ -28,10 +28,11 @@ const LAYERS: &[Layer] = &[
     Layer { name: "hal", place: "kernel/hal", below: &["abi", "lib"] },
     Layer { name: "core", place: "kernel/core", below: &["abi", "lib", "hal"] },
     Layer {
-        name: "image",
-        place: "kernel/image",
+        name: "wiring",
+        place: "kernel/wiring",
         below: &["abi", "lib", "fs", "drivers", "hal", "core"],
     },
+    Layer { name: "image", place: "kernel/image", below: &["abi", "lib", "hal", "core", "wiring"] },
     Layer { name: "boot", place: "kernel/boot/", below: &["abi", "lib", "boot"] },
     Layer { name: "formats", place: "host/formats", below: &["abi"] },
     Layer { name: "build", place: "host/build", below: &["abi", "formats"] },

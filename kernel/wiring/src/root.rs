@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The tree of files: the root image with memory over it, /dev, /proc, /sys.
 
+use crate::RootImage;
 use crate::disks::Disks;
-use crate::runtime::Appended;
 use crate::system_view::KernelView;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -97,17 +97,17 @@ pub(crate) fn mount_at(
 
 /// Mounts all but what shows the kernel; also gives the file system of files without names.
 pub(crate) fn mount(
-    appended: &Appended,
+    image: RootImage,
     console: Arc<Console>,
     random: Arc<Random>,
     disks: Arc<Disks>,
 ) -> Result<(Namespace, Arc<Tmpfs>)> {
     let clock = Arc::new(SystemTime);
     let limits = Limits::of_this_machine();
-    let root: Arc<dyn FileSystem> = if appended.root.is_empty() {
+    let root: Arc<dyn FileSystem> = if image.bytes.is_empty() {
         Tmpfs::new(clock.clone(), limits, 0o755)?
     } else {
-        let lower = Erofs::new(appended.root, appended.frames()).map_err(|error| {
+        let lower = Erofs::new(image.bytes, image.frames).map_err(|error| {
             kcore::warn!("the root image: {error}");
             Errno::EINVAL
         })?;
