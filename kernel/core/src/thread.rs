@@ -197,12 +197,16 @@ impl Thread {
     }
 }
 
+/// The frame by value: a box would never be freed where nothing returns to.
+fn take_start_frame() -> Option<TrapFrame> {
+    let boxed = sched::current_thread()?.start_frame.lock().take();
+    boxed.map(|frame| *frame)
+}
+
 /// First kernel code of a thread.
 fn start() {
     sched::after_switch();
-    let frame = sched::current_thread().and_then(|t| t.start_frame.lock().take());
-    if let Some(frame) = frame {
-        let mut frame = *frame;
+    if let Some(mut frame) = take_start_frame() {
         crate::trap::before_user(&mut frame);
         tasks::enter_user(&frame)
     }
