@@ -91,7 +91,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
          mkdir -p /tmp/scratch\n\
          cp conformance.elf /tmp/scratch/image.elf\n\
          {jailed}\
-         $inside ./firecracker-conformance /tmp/scratch/run '{filter}' >out/report 2>out/errors\n"
+         $inside ./firecracker-conformance /tmp/scratch/run '{filter}' >out/report\n"
     );
     job.file("job.sh", script.as_bytes());
     let outcome = place.run(&job)?;
@@ -104,8 +104,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if flags.has("verbose") {
         println!("{}", outcome.console);
     }
-    // What went to standard error is the same line by line, for who waits; or why there is none.
-    let report = if text("report").is_empty() { text("errors") } else { text("report") };
+    // What went to the console is the same line by line, so that a run which does not end tells how
+    // far it came; or why there is no report.
+    let report = if text("report").is_empty() { outcome.console.clone() } else { text("report") };
     println!("{report}");
     println!("{:.0} s in all", outcome.elapsed.as_secs_f64());
     ensure!(outcome.status == 0, "the suite did not pass: status {}", outcome.status);
