@@ -83,10 +83,6 @@ impl<'a> Launch<'a> {
         let Some(jailer) = self.jailer else {
             return Ok(Files { kernel: plan.image.locator.clone(), disks: locators.collect() });
         };
-        if is_linked_dynamically(self.binary) {
-            let message = format!("{} {}", self.binary.display(), LINKED[0]);
-            return Err(Error::new(ErrorKind::NotReady, message).advise(LINKED[1]));
-        }
         let failed = |error| self.directory.failed(error);
         match fs::remove_dir_all(self.directory.jail()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bhojpur_provider::Readiness;
+use bhojpur_provider::{Error, ErrorKind, Readiness, Result};
 use rustix::fs::Access;
 use tokio::process::Command;
 
@@ -34,21 +34,7 @@ pub(crate) fn absent(config: &Config) -> String {
 /// Looks at everything that a start needs, and names the first that is missing.
 pub(crate) async fn look(config: &Config) -> Readiness {
     let Some(binary) = config.find() else { return missing(absent(config), INSTALL) };
-    if let Some(jailer) = &config.jailer
-        && rustix::fs::access(&jailer.binary, Access::EXEC_OK).is_err()
-    {
-        return missing(
-            format!("there is no jailer at {}", jailer.binary.display()),
-            "it comes with Firecracker's release; name it in the daemon's configuration",
-        );
-    }
-    if config.jailer.is_some() && !rustix::process::geteuid().is_root() {
-        return missing("the jailer needs root", "run the daemon as root, or without a jailer");
-    }
-    if config.jailer.is_some() && is_linked_dynamically(&binary) {
-        return missing(format!("{} {}", binary.display(), LINKED[0]), LINKED[1]);
-    }
-    if let Some(lack) = hardware(config).or_else(|| devices(config)) {
+    if let Some(lack) = lack(config, &binary, true) {
         return lack;
     }
     let output = Command::new(&binary).arg("--version").output().await;
@@ -65,6 +51,38 @@ pub(crate) async fn look(config: &Config) -> Readiness {
     };
     let jail = if config.jailer.is_some() { ", in a jail" } else { "" };
     Readiness::Ready { found: format!("{version} at {}, with KVM{jail}", binary.display()) }
+}
+
+/// Refuses a start that this machine cannot do: Firecracker and the jailer would say less, and
+/// after half of the work. Without a tap device of our own, nothing is asked for one.
+pub(crate) fn demand(config: &Config, binary: &Path, taps: bool) -> Result<()> {
+    match lack(config, binary, taps) {
+        Some(Readiness::Missing { reason, advice }) => {
+            Err(Error::new(ErrorKind::NotReady, reason).advise(advice))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn lack(config: &Config, binary: &Path, taps: bool) -> Option<Readiness> {
+    let tap_devices = || taps.then(|| devices(config)).flatten();
+    jail(config, binary).or_else(|| hardware(config)).or_else(tap_devices)
+}
+
+fn jail(config: &Config, binary: &Path) -> Option<Readiness> {
+    let jailer = config.jailer.as_ref()?;
+    if rustix::fs::access(&jailer.binary, Access::EXEC_OK).is_err() {
+        return Some(missing(
+            format!("there is no jailer at {}", jailer.binary.display()),
+            "it comes with Firecracker's release; name it in the daemon's configuration",
+        ));
+    }
+    if !rustix::process::geteuid().is_root() {
+        let advice = "run the daemon as root, or without a jailer";
+        return Some(missing("the jailer needs root", advice));
+    }
+    let reason = || format!("{} {}", binary.display(), LINKED[0]);
+    is_linked_dynamically(binary).then(|| missing(reason(), LINKED[1]))
 }
 
 fn hardware(config: &Config) -> Option<Readiness> {
@@ -147,6 +165,10 @@ mod tests {
         std::fs::write(here("tun"), "").unwrap();
         std::fs::write(here("status"), "Name:\tx\nCapEff:\t00000000a80425fb\n").unwrap();
         assert_eq!(reason(&config), "there is no right to make tap devices");
+        let demanded = |taps| demand(&config, Path::new("/bin/false"), taps);
+        let error = demanded(true).unwrap_err();
+        assert_eq!((error.kind(), error.advice()), (ErrorKind::NotReady, Some(RIGHTS)));
+        demanded(false).unwrap();
         std::fs::write(here("status"), "CapPrm:\t0\nCapEff:\t0000000000001000\n").unwrap();
         assert!(reason(&config).contains("--version does not work"));
         config.binary = Some("/bin/echo".into());

@@ -71,6 +71,8 @@ impl Starter<'_> {
             Error::new(ErrorKind::NotReady, readiness::absent(self.config))
                 .advise(readiness::INSTALL)
         })?;
+        let taps = self.connection.is_some_and(|connection| connection.ours);
+        readiness::demand(self.config, &binary, taps)?;
         let launch = Launch::new(self.directory, &binary, self.config.jailer.as_ref());
         let files = launch.prepare(self.plan)?;
         let setup = machine::setup(self.plan, &files, self.connection)?;

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bhojpur_conformance::Harness;
 use bhojpur_firecracker_suite::fake::INTERFACES;
-use bhojpur_provider::{Ended, ImageId, Network, Plan, Provider as _, StagedImage};
+use bhojpur_provider::{
+    Ended, ErrorKind, ImageId, Network, Plan, Provider as _, StagedImage, State,
+};
 use bhojpur_provider_firecracker::{Config, Firecracker, Host};
 
 /// What `ip` does to our tap devices, and nothing else.
@@ -59,6 +61,22 @@ fn config(scratch: &Path) -> Config {
     }
 }
 
+fn plan(id: &str, locator: String) -> Plan {
+    Plan {
+        id: id.parse().unwrap(),
+        name: "exact".into(),
+        image: StagedImage { id: ImageId::from_bytes(&[1; 32]), locator },
+        args: Some(vec!["env=A".into(), "wait".into()]),
+        env: vec![],
+        memory_mib: 96,
+        cpus: 2,
+        ports: vec![],
+        volumes: vec![],
+        network: Network::Default,
+        debug_port: None,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_provider_conforms() {
     let scratch = tempfile::tempdir().unwrap();
@@ -87,6 +105,29 @@ async fn the_provider_conforms() {
     assert_eq!(left, 0, "tap devices were left behind");
 }
 
+/// A start says what this machine lacks in the words of `kernctl providers`, and leaves nothing.
+#[tokio::test]
+async fn what_is_missing_is_said_at_the_start() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = config(scratch.path());
+    let kernel = bhojpur_kernel_embedded::KERNEL;
+    let image = bhojpur_conformance::image::build(kernel, scratch.path()).unwrap();
+    let locator = image.path.display().to_string();
+    let provider = Firecracker::new(scratch.path().join("instances"), config);
+    let plan = plan("0000000200000000000000000000beef", locator);
+    provider.create(&plan).await.unwrap();
+    for (device, wanted) in [("tun", "which tap devices need"), ("kvm", "which Firecracker needs")]
+    {
+        std::fs::remove_file(scratch.path().join(device)).unwrap();
+        let error = provider.start(&plan).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotReady, "{error}");
+        assert!(error.to_string().ends_with(wanted) && error.advice().is_some(), "{error}");
+        assert_eq!(provider.status(&plan.id).await.unwrap().state, State::Created);
+    }
+    assert!(!scratch.path().join("ip.log").exists(), "a tap device was made");
+    provider.delete(&plan.id).await.unwrap();
+}
+
 /// What goes over the socket, byte by byte, in its order.
 #[tokio::test]
 async fn requests_are_exact() {
@@ -97,17 +138,8 @@ async fn requests_are_exact() {
     let kernel = image.path.display().to_string();
     let provider = Firecracker::new(scratch.path().join("instances"), config);
     let plan = Plan {
-        id: "0000000100000000000000000000beef".parse().unwrap(),
-        name: "exact".into(),
-        image: StagedImage { id: ImageId::from_bytes(&[1; 32]), locator: kernel.clone() },
-        args: Some(vec!["env=A".into(), "wait".into()]),
         env: vec![("A".into(), "b \"c\"".into())],
-        memory_mib: 96,
-        cpus: 2,
-        ports: vec![],
-        volumes: vec![],
-        network: Network::Default,
-        debug_port: None,
+        ..plan("0000000100000000000000000000beef", kernel.clone())
     };
     provider.create(&plan).await.unwrap();
     provider.start(&plan).await.unwrap();
