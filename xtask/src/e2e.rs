@@ -4,6 +4,7 @@
 
 mod debugger;
 mod images;
+mod linux_entry;
 mod projects;
 mod runs;
 
@@ -49,6 +50,7 @@ const CHECKS: &[Check] = &[
     ("run/udp-port", runs::udp_port),
     ("run/least-memory", runs::least_memory),
     ("run/gdb", runs::gdb),
+    ("run/linux-entry", linux_entry::status),
     ("pack/bios", images::bios),
     ("pack/uefi", images::uefi),
     ("pack/server", images::server),

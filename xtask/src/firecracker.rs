@@ -19,6 +19,7 @@ use crate::lab::toolchain::{self, Go};
 use crate::lab::{root, target};
 use crate::nested::{Job, Place};
 use checks::CHECKS;
+pub(crate) use guest::pvh_note;
 
 const HELP: &str = "\
 cargo xtask firecracker [FILTER..] [--tool PATH] [--required] [--verbose]

@@ -93,10 +93,15 @@ impl Guest {
 const NOTE: [u8; 16] = *b"\x04\0\0\0\x08\0\0\0\x12\0\0\0Xen\0";
 const NOTE_TYPE: usize = 8;
 
+/// Where the image's note has the address of the PVH entry.
+pub(crate) fn pvh_note(image: &[u8]) -> Result<usize> {
+    let at = image.windows(NOTE.len()).position(|window| window == NOTE);
+    Ok(at.context("the image has no PVH note")? + NOTE.len())
+}
+
 /// The image without the note, so that it is entered as Linux's 64-bit kernels are.
 pub(super) fn without_pvh(image: &[u8]) -> Result<Vec<u8>> {
-    let at = image.windows(NOTE.len()).position(|window| window == NOTE);
-    let at = at.context("the image has no PVH note")?;
+    let at = pvh_note(image)? - NOTE.len();
     let mut changed = image.to_vec();
     changed[at + NOTE_TYPE] = 0x7f;
     Ok(changed)
