@@ -141,7 +141,7 @@ impl Guest {
         }
         self.log.line("Vmm is stopping.");
         self.log.line("Firecracker exiting successfully. exit_code=0");
-        std::process::exit(0);
+        super::exit();
     }
 
     fn run(self: &Arc<Self>) {

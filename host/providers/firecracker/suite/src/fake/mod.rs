@@ -13,6 +13,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use machine::Machine;
 
@@ -158,6 +159,19 @@ pub fn main(words: impl Iterator<Item = String>) -> ExitCode {
     }
 }
 
+/// Held from a request to its line in the list.
+static ANSWERING: Mutex<()> = Mutex::new(());
+
+/// Ends the process, as the machine ends; not between a request that ends it and its line in
+/// the list. One that waits for the machine at this moment has none.
+pub fn exit() -> ! {
+    let patience = Instant::now() + Duration::from_millis(500);
+    while ANSWERING.try_lock().is_err() && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::process::exit(0)
+}
+
 /// One connection after the other, as the API's one thread does.
 fn serve(listener: &UnixListener, id: &str, log: &Log, payload_max: usize) -> io::Result<()> {
     let interfaces = std::env::var_os(INTERFACES).map(PathBuf::from);
@@ -167,6 +181,7 @@ fn serve(listener: &UnixListener, id: &str, log: &Log, payload_max: usize) -> io
         let (stream, _) = listener.accept()?;
         let _ = http::serve(&stream, payload_max, &mut |request| {
             let body = request.body.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            let _whole = ANSWERING.lock().unwrap_or_else(|poison| poison.into_inner());
             let response = machine.handle(&request);
             let (method, path, status) = (&request.method, &request.path, response.status);
             let _ = writeln!(requests, "{status} {method} {path} {body}");
