@@ -50,6 +50,11 @@ impl Pages {
         self.map.range(from..).find(|(_, page)| page.dirty).map(|(index, _)| *index)
     }
 
+    /// How many pages are dirty.
+    pub(crate) fn dirty_count(&self) -> u64 {
+        self.map.values().filter(|page| page.dirty).count() as u64
+    }
+
     /// How many pages from `from` on are dirty without a gap, `limit` at most.
     pub(crate) fn dirty_run(&self, from: u64, limit: u64) -> u64 {
         let pages = self.map.range(from..).zip(from..from.saturating_add(limit));

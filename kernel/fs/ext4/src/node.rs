@@ -180,6 +180,10 @@ impl File for Node {
         stat.inode = u64::from(self.number);
         stat.block_size = crate::PAGE as u32;
         self.attributes.lock().fill(&mut stat);
+        if stat.blocks == 0 && stat.kind == FileKind::Regular {
+            // What waits to be written counts already, as with Linux's delayed allocation.
+            stat.blocks = self.pages.lock().dirty_count() * (crate::PAGE / 512);
+        }
         Ok(stat)
     }
 

@@ -104,10 +104,16 @@ fn inode_owned_blocks<B: BlockIo>(
     inode: &mut Ext4Inode,
 ) -> Ext4Result<InodeOwnedBlocks> {
     ensure_inode_free_is_supported(fs, inode)?;
+    // Bhojpur: unwritten extents, and those behind the end of the file, own their blocks too.
     let mut mapped_blocks: Vec<AbsoluteBN> = if inode.uses_extents() {
-        resolve_inode_blocks(fs, block_dev, inode_num, inode)?
-            .into_values()
-            .collect()
+        let extents =
+            ExtentTree::with_filesystem(inode, fs, inode_num).all_extents(block_dev)?;
+        let mut blocks = Vec::new();
+        for extent in extents {
+            let start = extent.start_block();
+            blocks.extend((start..start + u64::from(extent.len())).map(AbsoluteBN::new));
+        }
+        blocks
     } else {
         crate::indirect::collect_legacy_inode_ownership(fs, block_dev, inode_num, inode)?
             .into_data_blocks()

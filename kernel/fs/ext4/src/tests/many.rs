@@ -4,7 +4,7 @@
 use super::{file, make, mount, write};
 use alloc::sync::Arc;
 use kio::FileKind;
-use kvfs::Inode;
+use kvfs::{FileSystem as _, Inode};
 use std::format;
 
 /// Blocks of the two directories never lie side by side, so that each needs a tree of extents.
@@ -58,5 +58,29 @@ fn names_change_in_a_directory_that_splits() {
         }
     }
     drop(root);
+    bench.finish();
+}
+
+/// Blocks that were allocated and never written go with their file; `finish` asks e2fsck.
+#[test]
+fn what_was_never_written_is_freed() {
+    const KEEP_SIZE: u32 = 1;
+    let bench = mount(make(64 << 20, &[]));
+    let root = bench.root();
+    let free = bench.mounted.statfs().free_blocks;
+    for number in 0..20u64 {
+        let name = format!("f{number}");
+        let one = file(&root, &name);
+        one.allocate(0, 0, 1 << 20).unwrap();
+        write(&one, number << 14, &[1; 5000]).unwrap();
+        one.allocate(KEEP_SIZE, 2 << 20, 1 << 14).unwrap();
+        if number % 2 == 0 {
+            one.truncate(5).unwrap();
+        }
+        root.unlink(name.as_bytes()).unwrap();
+    }
+    drop(root);
+    bench.mounted.volume().sync().unwrap();
+    assert!(bench.mounted.statfs().free_blocks >= free, "blocks were lost");
     bench.finish();
 }
