@@ -11,7 +11,7 @@ use core::time::Duration;
 use kio::{Errno, File, Instant, Result, Stat};
 use kipc::Watchers;
 use ksync::SpinLock;
-use kvfs::{Location, OpenFlags};
+use kvfs::{Change, Inotify, Location, OpenFlags};
 
 /// Descriptors that one process can have, whatever its limit says.
 pub const MAX_DESCRIPTORS: usize = 1 << 20;
@@ -193,6 +193,22 @@ impl OpenFile {
         self.owner.store(owner, Ordering::Relaxed);
     }
 
+    /// Tells those who watch the name that was opened, inotify(7), what happened.
+    #[inline]
+    pub fn changed(&self, change: Change) {
+        if kvfs::is_watched() {
+            self.tell(change);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell(&self, change: Change) {
+        if let Some(at) = self.opened_location() {
+            kvfs::changed(&at, change);
+        }
+    }
+
     /// For epoll.
     pub fn watchers(&self) -> &Watchers {
         &self.watchers
@@ -206,6 +222,8 @@ fn anonymous_name(file: &Arc<dyn File>) -> Vec<u8> {
     match kind {
         kio::FileKind::Fifo => alloc::format!("pipe:[{inode}]"),
         kio::FileKind::Socket => alloc::format!("socket:[{inode}]"),
+        // Of all these, Linux writes one without brackets.
+        _ if file.as_any().is::<Inotify>() => "anon_inode:inotify".into(),
         _ => alloc::format!("anon_inode:[{}]", anonymous_type(file)),
     }
     .into_bytes()
@@ -232,6 +250,10 @@ impl Drop for OpenFile {
             locks::release_description(self);
         }
         self.watchers.release();
+        if !self.flags().contains(OpenFlags::PATH) {
+            let writable = self.flags().writable();
+            self.changed(if writable { Change::CLOSE_WRITE } else { Change::CLOSE_NOWRITE });
+        }
         self.file.close();
     }
 }

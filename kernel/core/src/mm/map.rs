@@ -166,11 +166,25 @@ impl AddressSpace {
             MADV_HUGEPAGE | MADV_NOHUGEPAGE => {
                 self.inner.lock().set_small_pages(start, end, advice == MADV_NOHUGEPAGE)
             }
-            MADV_POPULATE_READ => self.populate(start, end, false),
-            MADV_POPULATE_WRITE => self.populate(start, end, true),
+            MADV_POPULATE_READ | MADV_POPULATE_WRITE => {
+                let write = advice == MADV_POPULATE_WRITE;
+                self.check_access(start, end, write)?;
+                self.populate(start, end, write)
+            }
             _ if HARMLESS.contains(&advice) => Ok(()),
             _ => Err(Errno::EINVAL),
         }
+    }
+
+    /// What is to be populated has to be there, and to be accessible.
+    fn check_access(&self, start: u64, end: u64, write: bool) -> Result<()> {
+        let wanted = if write { Protection::WRITE } else { Protection::READ };
+        let inner = self.inner.lock();
+        if !inner.covers(start, end) {
+            return Err(Errno::ENOMEM);
+        }
+        let accessible = inner.areas_in(start, end).all(|area| area.protection.contains(wanted));
+        if accessible { Ok(()) } else { Err(Errno::EINVAL) }
     }
 
     /// MADV_DONTNEED: private pages are zero, or the file's, when touched next.

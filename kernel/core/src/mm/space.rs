@@ -13,6 +13,8 @@ use ksync::SpinLock;
 pub(super) const PAGE: u64 = FRAME_SIZE as u64;
 /// Lowest address that a program may map, as vm.mmap_min_addr.
 const LOWEST: u64 = 0x1_0000;
+/// Where MAP_32BIT ends, as on Linux.
+const LOW_END: u64 = 0x8000_0000;
 /// As vm.max_map_count.
 const MAX_AREAS: usize = 65_530;
 
@@ -40,6 +42,8 @@ pub(super) struct Inner {
 pub enum Placement {
     /// Near this address if it is free; 0 for anywhere.
     Hint(u64),
+    /// In the first 2 GiB: MAP_32BIT.
+    Low,
     /// Exactly here, in place of what is there.
     Fixed(u64),
     /// Exactly here, `EEXIST` if something is there.
@@ -290,22 +294,23 @@ impl Inner {
                 }
                 Ok(at)
             }
+            Placement::Low => self.find_free(len, LOW_END.min(self.map_top)).ok_or(Errno::ENOMEM),
             Placement::Hint(hint) => {
                 let at = hint & !(PAGE - 1);
                 let fits = at >= LOWEST
                     && at.checked_add(len).is_some_and(|end| {
                         end <= USER_END && self.areas_in(at, end).next().is_none()
                     });
-                if fits { Ok(at) } else { self.find_free(len).ok_or(Errno::ENOMEM) }
+                if fits { Ok(at) } else { self.find_free(len, self.map_top).ok_or(Errno::ENOMEM) }
             }
         }
     }
 
-    /// The highest gap below `map_top`; large ones are aligned for large pages.
-    fn find_free(&self, len: u64) -> Option<u64> {
+    /// The highest gap below `limit`; large ones are aligned for large pages.
+    fn find_free(&self, len: u64, limit: u64) -> Option<u64> {
         let align = if len >= khal::HUGE_SIZE { khal::HUGE_SIZE } else { PAGE };
-        let mut top = self.map_top;
-        for area in self.areas.range(..self.map_top).rev().map(|(_, a)| a) {
+        let mut top = limit;
+        for area in self.areas.range(..limit).rev().map(|(_, a)| a) {
             if area.end < top {
                 let at = top.checked_sub(len)? & !(align - 1);
                 if at >= area.end {

@@ -20,7 +20,7 @@ use ksync::{Once, SpinLock};
 use queue::RunQueue;
 
 /// How long a thread runs while others wait.
-const SLICE: Duration = Duration::from_millis(3);
+pub(crate) const SLICE: Duration = Duration::from_millis(3);
 
 /// What the scheduler keeps with each thread.
 #[derive(Debug, Default)]

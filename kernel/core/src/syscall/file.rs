@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Reading, writing and positions.
 
+mod copy;
+
+pub(super) use copy::{copy_file_range, sendfile, splice, tee};
+
 use super::Args;
 use crate::files::OpenFile;
 use crate::mm::file_pages;
 use crate::signal;
 use crate::thread::Thread;
-use crate::user::{self, MAX_COUNT, UserBuffers};
-use crate::wait::{wait_for, wait_for_socket};
-use alloc::sync::Arc;
-use alloc::vec::Vec;
-use kio::{Errno, Events, File, FileKind, Result, SliceSource, VecSink};
-use kipc::PipeEnd;
+use crate::user::UserBuffers;
+use crate::wait::wait_for_socket;
+use kio::{Errno, Events, FileKind, Result};
 use ksignal::{SigInfo, Signal};
-use kvfs::OpenFlags;
+use kvfs::{Change, OpenFlags};
 
 const RWF_NOWAIT: u32 = 8;
 const RWF_APPEND: u32 = 16;
 const RWF_KNOWN: u32 = 0x1f;
-/// What sendfile and splice move at a time.
-const CHUNK: usize = 64 << 10;
 
 #[inline]
 fn readable(open: &OpenFile) -> Result<()> {
@@ -210,14 +209,15 @@ fn read_sequential(thread: &Thread, fd: i32, mut buffers: UserBuffers) -> Result
     let open = thread.process.files.open_file(fd)?;
     readable(&open)?;
     if !open.is_seekable() {
-        return read_file(&open, 0, &mut buffers, false).map(|n| n as u64);
+        return read_file(&open, 0, &mut buffers, false).map(|count| accessed(&open, count));
     }
     // The position is locked over the read: two readers get disjoint parts.
     // A seekable file never waits, so the lock is short.
     let mut position = open.offset();
     let count = read_file(&open, *position, &mut buffers, false)?;
     *position += count as u64;
-    Ok(count as u64)
+    drop(position);
+    Ok(accessed(&open, count))
 }
 
 fn append_file(open: &OpenFile, buffers: &mut UserBuffers) -> Result<usize> {
@@ -232,20 +232,40 @@ fn append_file(open: &OpenFile, buffers: &mut UserBuffers) -> Result<usize> {
     durable(open, count)
 }
 
+/// Tells who watches the file.
+#[inline]
+fn accessed(open: &OpenFile, count: usize) -> u64 {
+    if kvfs::is_watched() && count > 0 {
+        open.changed(Change::ACCESS);
+    }
+    count as u64
+}
+
+/// Tells who watches the file.
+#[inline]
+fn modified(open: &OpenFile, count: usize) -> u64 {
+    if kvfs::is_watched() && count > 0 {
+        open.changed(Change::MODIFY);
+    }
+    count as u64
+}
+
 #[inline(always)]
 fn write_sequential(thread: &Thread, fd: i32, mut buffers: UserBuffers) -> Result<u64> {
     let open = thread.process.files.open_file(fd)?;
     writable(&open)?;
     if !open.is_seekable() {
-        return write_file(thread, &open, 0, &mut buffers, false).map(|n| n as u64);
+        let count = write_file(thread, &open, 0, &mut buffers, false)?;
+        return Ok(modified(&open, count));
     }
     if open.flags().contains(OpenFlags::APPEND) {
-        return append_file(&open, &mut buffers).map(|n| n as u64);
+        return append_file(&open, &mut buffers).map(|count| modified(&open, count));
     }
     let mut position = open.offset();
     let count = write_file(thread, &open, *position, &mut buffers, false)?;
     *position += count as u64;
-    Ok(count as u64)
+    drop(position);
+    Ok(modified(&open, count))
 }
 
 pub(super) fn read(thread: &Thread, a: Args) -> Result<u64> {
@@ -277,7 +297,7 @@ fn read_at(
     if !open.is_seekable() {
         return Err(Errno::ESPIPE);
     }
-    read_file(&open, offset, &mut buffers, nowait).map(|n| n as u64)
+    read_file(&open, offset, &mut buffers, nowait).map(|count| accessed(&open, count))
 }
 
 fn write_at(
@@ -298,9 +318,9 @@ fn write_at(
         let position = *open.offset();
         let count = append_file(&open, &mut buffers)?;
         *open.offset() = position;
-        return Ok(count as u64);
+        return Ok(modified(&open, count));
     }
-    write_file(thread, &open, offset, &mut buffers, nowait).map(|n| n as u64)
+    write_file(thread, &open, offset, &mut buffers, nowait).map(|count| modified(&open, count))
 }
 
 pub(super) fn pread(thread: &Thread, a: Args) -> Result<u64> {
@@ -334,7 +354,7 @@ pub(super) fn pwritev(thread: &Thread, a: Args, second: bool) -> Result<u64> {
     if flags & RWF_APPEND != 0 {
         let open = thread.process.files.open_file(a.i32(0))?;
         writable(&open)?;
-        return append_file(&open, &mut buffers).map(|n| n as u64);
+        return append_file(&open, &mut buffers).map(|count| modified(&open, count));
     }
     if second && a.i64(3) == -1 {
         return write_sequential(thread, a.i32(0), buffers);
@@ -370,195 +390,6 @@ pub(super) fn lseek(thread: &Thread, a: Args) -> Result<u64> {
     Ok(to)
 }
 
-/// Moves up to `count` bytes between two files through a kernel buffer.
-fn copy(
-    thread: &Thread,
-    from: &Arc<OpenFile>,
-    to: &Arc<OpenFile>,
-    mut from_at: u64,
-    mut to_at: u64,
-    count: usize,
-) -> Result<usize> {
-    let mut done = 0;
-    while done < count {
-        let mut sink = VecSink::new(CHUNK.min(count - done));
-        let source_file = from.file();
-        let got = wait_for(source_file, Events::READABLE, from.nonblocking(), None, || {
-            source_file.read_at(from_at, &mut sink)
-        });
-        let got = match got {
-            Ok(0) => break,
-            Ok(got) => got,
-            Err(_) if done > 0 => break,
-            Err(error) => return Err(error),
-        };
-        let bytes: Vec<u8> = sink.into_bytes();
-        let written = write_all(thread, to, to_at, &bytes[..got])?;
-        from_at += written as u64;
-        to_at += written as u64;
-        done += written;
-        // A stream gives what it has; waiting for more would keep that back.
-        if written < got || !source_file.is_seekable() {
-            break;
-        }
-    }
-    Ok(done)
-}
-
-fn write_all(thread: &Thread, to: &Arc<OpenFile>, at: u64, bytes: &[u8]) -> Result<usize> {
-    let file = to.file();
-    let mut done = 0;
-    while done < bytes.len() {
-        let mut source = SliceSource::new(&bytes[done..]);
-        let result = wait_for(file, Events::WRITABLE, to.nonblocking(), None, || {
-            file.write_at(at + done as u64, &mut source)
-        });
-        match result {
-            Ok(count) => done += count,
-            Err(Errno::EPIPE) => {
-                raise_sigpipe(thread);
-                return if done > 0 { Ok(done) } else { Err(Errno::EPIPE) };
-            }
-            Err(_) if done > 0 => return Ok(done),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(done)
-}
-
-/// A position: the caller's word when it gives one, else the file's own.
-struct Position {
-    word: Option<u64>,
-    at: u64,
-}
-
-impl Position {
-    fn read(open: &OpenFile, address: u64) -> Result<Self> {
-        if address == 0 {
-            return Ok(Self { word: None, at: *open.offset() });
-        }
-        if !open.is_seekable() {
-            return Err(Errno::ESPIPE);
-        }
-        let at = user::read_u64(address)?;
-        if at > i64::MAX as u64 {
-            return Err(Errno::EINVAL);
-        }
-        Ok(Self { word: Some(address), at })
-    }
-
-    fn advance(&self, open: &OpenFile, count: usize) -> Result<()> {
-        let at = self.at + count as u64;
-        match self.word {
-            Some(address) => user::write_u64(address, at),
-            None => {
-                *open.offset() = at;
-                Ok(())
-            }
-        }
-    }
-}
-
-pub(super) fn sendfile(thread: &Thread, a: Args) -> Result<u64> {
-    let to = thread.process.files.open_file(a.i32(0))?;
-    let from = thread.process.files.open_file(a.i32(1))?;
-    writable(&to)?;
-    readable(&from)?;
-    if to.flags().contains(OpenFlags::APPEND) {
-        return Err(Errno::EINVAL);
-    }
-    // What comes from a stream would be lost when the target takes less of it.
-    if !from.file().is_seekable() && !to.file().as_any().is::<PipeEnd>() {
-        return Err(Errno::EINVAL);
-    }
-    let position = Position::read(&from, a.u64(2))?;
-    let to_at = *to.offset();
-    let count = copy(thread, &from, &to, position.at, to_at, a.usize(3).min(MAX_COUNT))?;
-    position.advance(&from, count)?;
-    if to.file().is_seekable() {
-        *to.offset() = to_at + count as u64;
-    }
-    Ok(count as u64)
-}
-
-pub(super) fn copy_file_range(thread: &Thread, a: Args) -> Result<u64> {
-    let from = thread.process.files.open_file(a.i32(0))?;
-    let to = thread.process.files.open_file(a.i32(2))?;
-    readable(&from)?;
-    writable(&to)?;
-    let regular = |o: &OpenFile| o.file().stat().is_ok_and(|s| s.kind == FileKind::Regular);
-    if a.u32(5) != 0 || !regular(&from) || !regular(&to) {
-        return Err(Errno::EINVAL);
-    }
-    if to.flags().contains(OpenFlags::APPEND) {
-        return Err(Errno::EBADF);
-    }
-    let (source, target) = (Position::read(&from, a.u64(1))?, Position::read(&to, a.u64(3))?);
-    let count = copy(thread, &from, &to, source.at, target.at, a.usize(4).min(MAX_COUNT))?;
-    source.advance(&from, count)?;
-    target.advance(&to, count)?;
-    Ok(count as u64)
-}
-
-pub(super) fn splice(thread: &Thread, a: Args) -> Result<u64> {
-    const SPLICE_F_NONBLOCK: u32 = 2;
-    let from = thread.process.files.open_file(a.i32(0))?;
-    let to = thread.process.files.open_file(a.i32(2))?;
-    readable(&from)?;
-    writable(&to)?;
-    let is_pipe = |o: &OpenFile| o.file().as_any().is::<PipeEnd>();
-    if !is_pipe(&from) && !is_pipe(&to) {
-        return Err(Errno::EINVAL);
-    }
-    let (source, target) = (Position::read(&from, a.u64(1))?, Position::read(&to, a.u64(3))?);
-    // At most what the target takes at once, so that nothing read is lost.
-    let ready = to.file().poll().intersects(Events::WRITABLE | Events::ALWAYS);
-    if !ready && (to.nonblocking() || a.u32(5) & SPLICE_F_NONBLOCK != 0) {
-        return Err(Errno::EAGAIN);
-    }
-    let count = a.usize(4).min(CHUNK);
-    let moved = copy(thread, &from, &to, source.at, target.at, count)?;
-    source.advance(&from, moved)?;
-    target.advance(&to, moved)?;
-    Ok(moved as u64)
-}
-
-pub(super) fn tee(thread: &Thread, a: Args) -> Result<u64> {
-    const SPLICE_F_NONBLOCK: u32 = 2;
-    const KNOWN: u32 = 15;
-    if a.u32(3) & !KNOWN != 0 {
-        return Err(Errno::EINVAL);
-    }
-    let from = thread.process.files.open_file(a.i32(0))?;
-    let to = thread.process.files.open_file(a.i32(1))?;
-    readable(&from)?;
-    writable(&to)?;
-    let (source, target) = (from.file().clone(), to.file().clone());
-    let ends = source.as_any().downcast_ref::<PipeEnd>();
-    let ends = ends.zip(target.as_any().downcast_ref::<PipeEnd>());
-    let (source_end, target_end) = ends.ok_or(Errno::EINVAL)?;
-    let nonblocking = a.u32(3) & SPLICE_F_NONBLOCK != 0 || from.nonblocking() || to.nonblocking();
-    let ready = |file: &Arc<dyn File>, wanted: Events| {
-        wait_for(file, wanted, nonblocking, None, || {
-            let now = file.poll().intersects(wanted | Events::ALWAYS);
-            if now { Ok(()) } else { Err(Errno::EAGAIN) }
-        })
-    };
-    loop {
-        match source_end.tee(target_end, a.usize(2).min(MAX_COUNT)) {
-            Err(Errno::EAGAIN) => {
-                ready(&source, Events::READABLE)?;
-                ready(&target, Events::WRITABLE)?;
-            }
-            Err(Errno::EPIPE) => {
-                raise_sigpipe(thread);
-                return Err(Errno::EPIPE);
-            }
-            result => return result.map(|count| count as u64),
-        }
-    }
-}
-
 pub(super) fn sync(thread: &Thread, a: Args, data_only: bool) -> Result<u64> {
     thread.process.files.usable(a.i32(0))?.file().sync(data_only).map(|()| 0)
 }
@@ -570,7 +401,9 @@ pub(super) fn ftruncate(thread: &Thread, a: Args) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     let file = &**open.file();
-    file_pages::truncate(file, size, || file.truncate(size)).map(|()| 0)
+    file_pages::truncate(file, size, || file.truncate(size))?;
+    open.changed(Change::MODIFY);
+    Ok(0)
 }
 
 pub(super) fn fallocate(thread: &Thread, a: Args) -> Result<u64> {
@@ -591,10 +424,22 @@ pub(super) fn fallocate(thread: &Thread, a: Args) -> Result<u64> {
     if a.u32(1) & PUNCH_HOLE != 0 {
         file_pages::before_hole(&**open.file(), offset as u64..end as u64)?;
     }
-    open.file().allocate(a.u32(1), offset as u64, length as u64).map(|()| 0)
+    open.file().allocate(a.u32(1), offset as u64, length as u64)?;
+    open.changed(Change::MODIFY);
+    Ok(0)
 }
 
 pub(super) fn advise(thread: &Thread, a: Args) -> Result<u64> {
+    const NOREUSE: i32 = 5;
     let open = thread.process.files.usable(a.i32(0))?;
-    if open.file().stat()?.kind == FileKind::Fifo { Err(Errno::ESPIPE) } else { Ok(0) }
+    if open.file().stat()?.kind == FileKind::Fifo {
+        return Err(Errno::ESPIPE);
+    }
+    if (0..=NOREUSE).contains(&a.i32(3)) { Ok(0) } else { Err(Errno::EINVAL) }
+}
+
+pub(super) fn readahead(thread: &Thread, a: Args) -> Result<u64> {
+    let open = thread.process.files.usable(a.i32(0))?;
+    readable(&open)?;
+    if open.file().stat()?.kind == FileKind::Regular { Ok(0) } else { Err(Errno::EINVAL) }
 }

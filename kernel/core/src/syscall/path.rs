@@ -4,6 +4,7 @@
 mod attributes;
 mod directory;
 mod mount;
+mod notify;
 mod open;
 mod restricted;
 mod stat;
@@ -16,6 +17,7 @@ pub(super) use attributes::{
 };
 pub(super) use directory::{chdir, chroot, fchdir, getcwd, getdents64};
 pub(super) use mount::{fstatfs, mount, statfs, sync, syncfs, umount};
+pub(super) use notify::{inotify_add_watch, inotify_init, inotify_rm_watch};
 pub(super) use open::{creat, open, openat2};
 pub(super) use stat::{fstat, lstat, stat, statx};
 pub(super) use xattr::xattr;

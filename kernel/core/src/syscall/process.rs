@@ -15,7 +15,9 @@ pub(super) use exec::{execve, execveat};
 pub(super) use identity::{
     capget, capset, getgroups, getresid, id, set_ids, setfsgid, setfsuid, setgroups,
 };
-pub(super) use ids::{getpgid, getsid, sched_getparam, sched_priority, setpgid, setsid};
+pub(super) use ids::{
+    getpgid, getsid, sched_getparam, sched_priority, sched_rr_get_interval, setpgid, setsid,
+};
 pub(super) use pidfd::{pidfd_open, pidfd_send_signal};
 pub(super) use wait::{wait4, waitid};
 
@@ -155,7 +157,15 @@ pub(super) fn sched_yield() -> Result<u64> {
     Ok(0)
 }
 
-pub(super) fn sched_getaffinity(a: Args) -> Result<u64> {
+/// A call that names a thread wants one that is there.
+fn check_thread(thread: &Thread, tid: u32) -> Result<()> {
+    let exists =
+        tid == 0 || thread.process.thread(tid).is_some() || crate::process::find(tid).is_some();
+    if exists { Ok(()) } else { Err(Errno::ESRCH) }
+}
+
+pub(super) fn sched_getaffinity(thread: &Thread, a: Args) -> Result<u64> {
+    check_thread(thread, a.u32(0))?;
     let size = a.usize(1);
     let cpus = khal::cpus::count();
     if size * 8 < cpus || !size.is_multiple_of(8) {
@@ -167,7 +177,8 @@ pub(super) fn sched_getaffinity(a: Args) -> Result<u64> {
 }
 
 /// Accepted when some CPU of the mask exists; the scheduler does not pin.
-pub(super) fn sched_setaffinity(a: Args) -> Result<u64> {
+pub(super) fn sched_setaffinity(thread: &Thread, a: Args) -> Result<u64> {
+    check_thread(thread, a.u32(0))?;
     let mut bytes = [0; 8];
     let count = a.usize(1).min(8);
     user::read(a.u64(2), &mut bytes[..count])?;

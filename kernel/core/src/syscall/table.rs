@@ -68,7 +68,7 @@ const fn descriptors(mut table: Table) -> Table {
         __NR_ftruncate => file::ftruncate(thread, a);
         __NR_fallocate => file::fallocate(thread, a);
         __NR_fadvise64 => file::advise(thread, a);
-        __NR_readahead => file::advise(thread, a);
+        __NR_readahead => file::readahead(thread, a);
         __NR_close => fd::close(thread, a);
         __NR_close_range => fd::close_range(thread, a);
         __NR_dup => fd::dup(thread, a);
@@ -189,8 +189,8 @@ const fn memory_and_processes(mut table: Table) -> Table {
         __NR_futex => process::futex(a);
         __NR_futex_waitv => process::futex_waitv(a);
         __NR_sched_yield => process::sched_yield();
-        __NR_sched_getaffinity => process::sched_getaffinity(a);
-        __NR_sched_setaffinity => process::sched_setaffinity(a);
+        __NR_sched_getaffinity => process::sched_getaffinity(thread, a);
+        __NR_sched_setaffinity => process::sched_setaffinity(thread, a);
         __NR_getcpu => process::getcpu(a);
         __NR_setpgid => process::setpgid(thread, a);
         __NR_getpgid => process::getpgid(thread, a.u32(0));
@@ -218,6 +218,7 @@ const fn memory_and_processes(mut table: Table) -> Table {
         __NR_personality => Ok(0);
         __NR_sched_getparam => process::sched_getparam(a);
         __NR_sched_getscheduler => Ok(0);
+        __NR_sched_rr_get_interval => process::sched_rr_get_interval(thread, a);
         __NR_sched_setscheduler => Ok(0);
         __NR_sched_setparam => Ok(0);
         __NR_sched_get_priority_max => process::sched_priority(nr::__NR_sched_get_priority_max, a);
@@ -309,6 +310,10 @@ const fn events_sockets_system(mut table: Table) -> Table {
         __NR_getpeername => socket::getpeername(thread, a);
         __NR_setsockopt => socket::setsockopt(thread, a);
         __NR_getsockopt => socket::getsockopt(thread, a);
+        __NR_inotify_init => path::inotify_init(thread, 0);
+        __NR_inotify_init1 => path::inotify_init(thread, a.u32(0));
+        __NR_inotify_add_watch => path::inotify_add_watch(thread, a);
+        __NR_inotify_rm_watch => path::inotify_rm_watch(thread, a);
         __NR_uname => system::uname(thread, a);
         __NR_sethostname => system::sethostname(thread, a);
         __NR_sysinfo => system::sysinfo(a);

@@ -225,13 +225,21 @@ fn descriptors_arrive_with_their_byte() {
         buffer.truncate(received.count);
         (buffer, received.control)
     };
-    let (bytes, control) = receive(100);
+    let (bytes, control) = receive(6);
     assert_eq!((bytes.as_slice(), control.len()), (&b"before"[..], 0));
     let (bytes, control) = receive(2);
     assert_eq!(bytes, b"wi");
     let [Control::Rights(rights)] = &control[..] else { panic!("no rights") };
     assert_eq!(rights[0].downcast_ref::<u32>(), Some(&42));
     assert_eq!(receive(100).0, b"thafter");
+    // With what came before them, and nothing that comes after.
+    our_send(&one, b"before").unwrap();
+    let control = vec![Control::Rights(vec![Arc::new(43u32)])];
+    one.send(&mut SliceSource::new(b"with"), None, control, MessageFlags::empty()).unwrap();
+    our_send(&one, b"after").unwrap();
+    let (bytes, control) = receive(100);
+    assert_eq!((bytes.as_slice(), control.len()), (&b"beforewith"[..], 1));
+    assert_eq!(receive(100).0, b"after");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Remembered names, and places in the tree of mounts.
 
+use crate::notify::Watches;
 use crate::{Inode, Mount, NAME_MAX};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -36,6 +37,8 @@ pub struct Dentry {
     /// Mounts that sit on this dentry.
     pub(crate) mounts: AtomicUsize,
     place: SpinLock<Place>,
+    /// Who wants to know what happens to it.
+    pub(crate) watches: Watches,
     /// The remembered names, and the lock of the directory.
     pub(crate) children: SpinLock<Children>,
 }
@@ -54,6 +57,7 @@ impl Dentry {
             dead: AtomicBool::new(false),
             mounts: AtomicUsize::new(0),
             place: SpinLock::new(Place { parent, name: name.into(), unlinked: false }),
+            watches: Watches::default(),
             children: SpinLock::new(BTreeMap::new()),
         })
     }
@@ -88,6 +92,12 @@ impl Dentry {
 
     pub(crate) fn name(&self) -> Box<[u8]> {
         self.place.lock().name.clone()
+    }
+
+    /// The directory, the name there, and whether it was removed.
+    pub(crate) fn place(&self) -> (Option<Arc<Dentry>>, Box<[u8]>, bool) {
+        let place = self.place.lock();
+        (place.parent.clone(), place.name.clone(), place.unlinked)
     }
 
     pub(crate) fn mark_unlinked(&self) {

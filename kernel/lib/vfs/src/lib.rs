@@ -14,8 +14,8 @@
 //! **Lock order**: the rename lock of the namespace; directory locks
 //! (`Dentry::children`), ancestors before descendants, unrelated ones by
 //! address; the place of a dentry; the locks inside of file systems; the mount
-//! table, which is a leaf. Directory locks are held across calls into the file
-//! system, which never block.
+//! table, which is a leaf. Watchers are told when no lock is held. Directory locks
+//! are held across calls into the file system, which never block.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -29,8 +29,10 @@ mod executed;
 mod filesystem;
 mod flags;
 mod inode;
+mod inotify;
 mod lock;
 mod mount;
+mod notify;
 mod operations;
 mod rename;
 mod walk;
@@ -41,8 +43,10 @@ pub use executed::Execution;
 pub use filesystem::{FileSystem, FsStat, new_device_number};
 pub use flags::{Follow, MountFlags, OpenFlags, RenameFlags};
 pub use inode::{Attachment, AttributeChange, Inode, LinkTarget, SetTime, XattrMode};
+pub use inotify::Inotify;
 pub use lock::{FileId, Lock, LockKind, LockOwner, LockTable};
 pub use mount::{Mount, Namespace, SpecialFiles};
+pub use notify::{Change, changed, is_watched};
 pub use operations::Opened;
 pub use walk::Start;
 

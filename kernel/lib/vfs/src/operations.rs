@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The system calls that take a path, but for rename.
 
+use crate::notify::{self, Change};
 use crate::walk::{Followed, LastKind, Tail};
 use crate::{
     AttributeChange, Dentry, Follow, Inode, LinkTarget, Location, Namespace, OpenFlags, Start,
@@ -151,6 +152,8 @@ impl Namespace {
         let inode = parent.inode().create(tail.name(), FileKind::Regular, permissions, 0)?;
         let dentry = Dentry::unhashed(inode, Some(parent.clone()), tail.name());
         parent.hash(&mut children, &dentry, tail.name());
+        drop(children);
+        notify::created(parent, &dentry, tail.name());
         Ok((Location { mount, dentry }, true))
     }
 
@@ -194,8 +197,10 @@ impl Namespace {
                 _ => inode.clone(),
             },
         };
+        notify::changed(&location, Change::OPEN);
         if flags.contains(OpenFlags::TRUNC) && kind == FileKind::Regular {
             file.truncate(0)?;
+            notify::changed(&location, Change::MODIFY);
         }
         Ok(Opened { location, file })
     }
@@ -228,6 +233,8 @@ impl Namespace {
         let inode = make(parent.inode(), tail.name())?;
         let dentry = Dentry::unhashed(inode, Some(parent.clone()), tail.name());
         parent.hash(&mut children, &dentry, tail.name());
+        drop(children);
+        notify::created(parent, &dentry, tail.name());
         Ok(Location { mount: tail.directory.mount.clone(), dentry })
     }
 
@@ -279,7 +286,7 @@ impl Namespace {
     /// linkat(2): the name `path` for what is at `old`.
     pub fn link(&self, old: &Location, start: Start<'_>, path: &[u8]) -> Result<Location> {
         let tail = self.resolve_parent(start, path)?;
-        self.make(&tail, false, |directory, name| {
+        let made = self.make(&tail, false, |directory, name| {
             if !Arc::ptr_eq(&old.mount, &tail.directory.mount) {
                 return Err(Errno::EXDEV);
             }
@@ -288,7 +295,9 @@ impl Namespace {
             }
             directory.link(name, old.inode())?;
             Ok(old.inode().clone())
-        })
+        })?;
+        notify::linked(&old.dentry);
+        Ok(made)
     }
 
     /// readlinkat(2); the text of a magic link is the path it leads to.
@@ -326,6 +335,7 @@ impl Namespace {
         parent.unhash(&mut children, tail.name());
         drop(children);
         dentry.mark_unlinked();
+        notify::removed(parent, &dentry, tail.name());
         Ok(())
     }
 
@@ -357,6 +367,7 @@ impl Namespace {
         parent.unhash(&mut children, tail.name());
         drop(children);
         dentry.mark_unlinked();
+        notify::removed(parent, &dentry, tail.name());
         Ok(())
     }
 
@@ -368,7 +379,9 @@ impl Namespace {
     /// chmod(2), chown(2), utimensat(2) and their kin.
     pub fn set_attributes(&self, at: &Location, change: &AttributeChange) -> Result<()> {
         at.mount.check_writable()?;
-        at.inode().set_attributes(change)
+        at.inode().set_attributes(change)?;
+        notify::changed(at, Change::ATTRIB);
+        Ok(())
     }
 
     /// truncate(2).
@@ -379,9 +392,14 @@ impl Namespace {
             _ => return Err(Errno::EINVAL),
         }
         at.mount.check_writable()?;
+        self.executed.check_writable(at.inode())?;
         // A file system that copies on writing does so at the open.
-        let opened = self.open_location(at, OpenFlags::WRONLY)?;
-        opened.file.truncate(size)
+        match at.inode().open(OpenFlags::WRONLY)? {
+            Some(file) => file.truncate(size)?,
+            None => at.inode().truncate(size)?,
+        }
+        notify::changed(at, Change::MODIFY);
+        Ok(())
     }
 
     /// access(2) for root with the R_OK, W_OK and X_OK bits `mode`.

@@ -2,6 +2,7 @@
 //! renameat2(2), the one operation that locks two directories.
 
 use crate::dentry::Children;
+use crate::notify::{self, Move};
 use crate::walk::Tail;
 use crate::{Dentry, Namespace, RenameFlags, Start};
 use alloc::sync::Arc;
@@ -75,12 +76,37 @@ impl Namespace {
         old.directory.mount.check_writable()?;
         // Only a move between directories changes who lies below whom.
         let same = Arc::ptr_eq(&old.directory.dentry, &new.directory.dentry);
-        let _ancestry = (!same).then(|| self.rename.lock());
-        rename_locked(&old, &new, flags)
+        let ancestry = (!same).then(|| self.rename.lock());
+        let renamed = rename_locked(&old, &new, flags)?;
+        drop(ancestry);
+        if let Some(renamed) = renamed {
+            renamed.tell(&old, &new, flags.contains(RenameFlags::EXCHANGE));
+        }
+        Ok(())
     }
 }
 
-fn rename_locked(old: &Tail<'_>, new: &Tail<'_>, flags: RenameFlags) -> Result<()> {
+/// What a rename did.
+struct Renamed {
+    moved: Arc<Dentry>,
+    replaced: Option<Arc<Dentry>>,
+}
+
+impl Renamed {
+    fn tell(&self, old: &Tail<'_>, new: &Tail<'_>, exchange: bool) {
+        let from = (&*old.directory.dentry, old.name());
+        let to = (&*new.directory.dentry, new.name());
+        let replaced = self.replaced.as_ref();
+        let gone = replaced.filter(|_| !exchange);
+        notify::moved(&Move { dentry: &self.moved, from, to, replaced: gone });
+        if let Some(other) = replaced.filter(|_| exchange) {
+            notify::moved(&Move { dentry: other, from: to, to: from, replaced: None });
+        }
+    }
+}
+
+/// `None` when there was nothing to do.
+fn rename_locked(old: &Tail<'_>, new: &Tail<'_>, flags: RenameFlags) -> Result<Option<Renamed>> {
     let (from, to) = (&old.directory.dentry, &new.directory.dentry);
     let exchange = flags.contains(RenameFlags::EXCHANGE);
     let mut locked = lock_both(from, to);
@@ -94,7 +120,7 @@ fn rename_locked(old: &Tail<'_>, new: &Tail<'_>, flags: RenameFlags) -> Result<(
     if let Some(replaced) = &replaced {
         if Arc::ptr_eq(moved.inode(), replaced.inode()) {
             // Two names of one file: rename(2) says to do nothing.
-            return Ok(());
+            return Ok(None);
         }
         if !exchange {
             match (is_directory(&moved), is_directory(replaced)) {
@@ -130,7 +156,7 @@ fn rename_locked(old: &Tail<'_>, new: &Tail<'_>, flags: RenameFlags) -> Result<(
         Some(replaced) => replaced.mark_unlinked(),
         None => {}
     }
-    Ok(())
+    Ok(Some(Renamed { moved, replaced }))
 }
 
 fn is_directory(dentry: &Arc<Dentry>) -> bool {

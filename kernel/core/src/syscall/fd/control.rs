@@ -11,10 +11,14 @@ use crate::thread::Thread;
 use crate::user::{self, Argument};
 use alloc::sync::Arc;
 use kio::{Errno, FileKind, Result};
-use kipc::PipeEnd;
+use kipc::{PipeEnd, UnixSocket};
 use kvfs::OpenFlags;
 use linux_raw_sys::general as nr;
 
+/// SIOCGIF*: what netdevice(7) tells of interfaces.
+const INTERFACE_REQUESTS: core::ops::Range<u32> = 0x8910..0x8950;
+const AF_INET: u16 = 2;
+const SOCK_DGRAM: u16 = 2;
 const F_DUPFD: u32 = nr::F_DUPFD;
 const F_GETFD: u32 = nr::F_GETFD;
 const F_SETFD: u32 = nr::F_SETFD;
@@ -171,6 +175,13 @@ pub(in crate::syscall) fn ioctl(thread: &Thread, a: Args) -> Result<u64> {
         FIONBIO => switch_flag(&open, OpenFlags::NONBLOCK, argument),
         FIOASYNC => switch_flag(&open, OpenFlags::ASYNC, argument),
         FIONREAD | FIGETBSZ | FIOQSIZE => size(&open, request, argument),
+        _ if INTERFACE_REQUESTS.contains(&request) && open.file().as_any().is::<UnixSocket>() => {
+            // netdevice(7): any socket will do.
+            let network = thread.process.services.provider.socket(AF_INET, SOCK_DGRAM, 0)?;
+            let result = network.ioctl(request, &Argument(argument));
+            network.close();
+            result
+        }
         _ => open.file().ioctl(request, &Argument(argument)),
     }
 }

@@ -8,7 +8,7 @@ use crate::thread::Thread;
 use crate::user;
 use alloc::vec::Vec;
 use kio::{DirEntry, Errno, FileKind, Result};
-use kvfs::Location;
+use kvfs::{Change, Location};
 
 fn directory(at: Location) -> Result<Location> {
     if at.kind() == FileKind::Directory { Ok(at) } else { Err(Errno::ENOTDIR) }
@@ -126,5 +126,6 @@ pub(in crate::syscall) fn getdents64(thread: &Thread, a: Args) -> Result<u64> {
     }
     user::write(a.u64(1), &listing.bytes)?;
     *open.offset() = listing.cursor;
+    open.changed(Change::ACCESS);
     Ok(listing.bytes.len() as u64)
 }

@@ -41,6 +41,7 @@ pub(in super::super) fn prctl(thread: &Thread, a: Args) -> Result<u64> {
     const SET_KEEPCAPS: u32 = 8;
     const SET_NAME: u32 = 15;
     const GET_NAME: u32 = 16;
+    const GET_SECCOMP: u32 = 21;
     const CAPBSET_READ: u32 = 23;
     const SET_TIMERSLACK: u32 = 29;
     const GET_TIMERSLACK: u32 = 30;
@@ -90,7 +91,7 @@ pub(in super::super) fn prctl(thread: &Thread, a: Args) -> Result<u64> {
             thread.credentials.lock().no_new_privileges = true;
             Ok(0)
         }
-        GET_THP_DISABLE => Ok(0),
+        GET_THP_DISABLE | GET_SECCOMP => Ok(0),
         SET_DUMPABLE | SET_TIMERSLACK | SET_CHILD_SUBREAPER | SET_THP_DISABLE => Ok(0),
         _ => Err(Errno::EINVAL),
     }

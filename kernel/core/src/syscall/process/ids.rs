@@ -53,6 +53,12 @@ pub(in super::super) fn sched_getparam(a: Args) -> Result<u64> {
     user::write_u32(a.u64(1), 0).map(|()| 0)
 }
 
+pub(in super::super) fn sched_rr_get_interval(thread: &Thread, a: Args) -> Result<u64> {
+    process_of(thread, a.u32(0))?;
+    user::write_u64(a.u64(1), 0)?;
+    user::write_u64(a.u64(1) + 8, crate::sched::SLICE.as_nanos() as u64).map(|()| 0)
+}
+
 pub(in super::super) fn sched_priority(number: u32, a: Args) -> Result<u64> {
     let realtime = matches!(a.u32(0), 1 | 2);
     Ok(match (realtime, number == nr::__NR_sched_get_priority_max) {

@@ -77,10 +77,9 @@ fn take_bytes(
     let mut at = 0;
     while sink.remaining() > 0 && at < messages.len() {
         let message = &mut messages[at];
-        // Credentials do not mix when they are asked for, and descriptors
-        // arrive with the first byte they were sent with.
-        let differs = state.pass_credentials || !message.rights.is_empty();
-        if received.count > 0 && differs {
+        // Credentials do not mix when they are asked for. Descriptors arrive with
+        // the first byte that they were sent with, and with what came before it.
+        if received.count > 0 && state.pass_credentials {
             break;
         }
         let want = message.rest().len().min(sink.remaining());

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! From one file to another: sendfile, copy_file_range, splice, tee.
+
+use super::{raise_sigpipe, readable, writable};
+use crate::files::OpenFile;
+use crate::syscall::Args;
+use crate::thread::Thread;
+use crate::user::{self, MAX_COUNT};
+use crate::wait::wait_for;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use kio::{Errno, Events, File, FileKind, Result, SliceSource, VecSink};
+use kipc::PipeEnd;
+use kvfs::{Change, OpenFlags};
+
+/// What sendfile and splice move at a time.
+const CHUNK: usize = 64 << 10;
+
+/// Moves up to `count` bytes between two files through a kernel buffer.
+fn copy(
+    thread: &Thread,
+    from: &Arc<OpenFile>,
+    to: &Arc<OpenFile>,
+    mut from_at: u64,
+    mut to_at: u64,
+    count: usize,
+) -> Result<usize> {
+    let mut done = 0;
+    while done < count {
+        let mut sink = VecSink::new(CHUNK.min(count - done));
+        let source_file = from.file();
+        let got = wait_for(source_file, Events::READABLE, from.nonblocking(), None, || {
+            source_file.read_at(from_at, &mut sink)
+        });
+        let got = match got {
+            Ok(0) => break,
+            Ok(got) => got,
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error),
+        };
+        let bytes: Vec<u8> = sink.into_bytes();
+        let written = write_all(thread, to, to_at, &bytes[..got])?;
+        from_at += written as u64;
+        to_at += written as u64;
+        done += written;
+        // A stream gives what it has; waiting for more would keep that back.
+        if written < got || !source_file.is_seekable() {
+            break;
+        }
+    }
+    if done > 0 {
+        from.changed(Change::ACCESS);
+        to.changed(Change::MODIFY);
+    }
+    Ok(done)
+}
+
+fn write_all(thread: &Thread, to: &Arc<OpenFile>, at: u64, bytes: &[u8]) -> Result<usize> {
+    let file = to.file();
+    let mut done = 0;
+    while done < bytes.len() {
+        let mut source = SliceSource::new(&bytes[done..]);
+        let result = wait_for(file, Events::WRITABLE, to.nonblocking(), None, || {
+            file.write_at(at + done as u64, &mut source)
+        });
+        match result {
+            Ok(count) => done += count,
+            Err(Errno::EPIPE) => {
+                raise_sigpipe(thread);
+                return if done > 0 { Ok(done) } else { Err(Errno::EPIPE) };
+            }
+            Err(_) if done > 0 => return Ok(done),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// A position: the caller's word when it gives one, else the file's own.
+struct Position {
+    word: Option<u64>,
+    at: u64,
+}
+
+impl Position {
+    fn read(open: &OpenFile, address: u64) -> Result<Self> {
+        if address == 0 {
+            return Ok(Self { word: None, at: *open.offset() });
+        }
+        if !open.is_seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        let at = user::read_u64(address)?;
+        if at > i64::MAX as u64 {
+            return Err(Errno::EINVAL);
+        }
+        Ok(Self { word: Some(address), at })
+    }
+
+    fn advance(&self, open: &OpenFile, count: usize) -> Result<()> {
+        let at = self.at + count as u64;
+        match self.word {
+            Some(address) => user::write_u64(address, at),
+            None => {
+                *open.offset() = at;
+                Ok(())
+            }
+        }
+    }
+}
+
+pub(in crate::syscall) fn sendfile(thread: &Thread, a: Args) -> Result<u64> {
+    let to = thread.process.files.open_file(a.i32(0))?;
+    let from = thread.process.files.open_file(a.i32(1))?;
+    writable(&to)?;
+    readable(&from)?;
+    if to.flags().contains(OpenFlags::APPEND) {
+        return Err(Errno::EINVAL);
+    }
+    // What comes from a stream would be lost when the target takes less of it.
+    if !from.file().is_seekable() && !to.file().as_any().is::<PipeEnd>() {
+        return Err(Errno::EINVAL);
+    }
+    let position = Position::read(&from, a.u64(2))?;
+    let to_at = *to.offset();
+    let count = copy(thread, &from, &to, position.at, to_at, a.usize(3).min(MAX_COUNT))?;
+    position.advance(&from, count)?;
+    if to.file().is_seekable() {
+        *to.offset() = to_at + count as u64;
+    }
+    Ok(count as u64)
+}
+
+pub(in crate::syscall) fn copy_file_range(thread: &Thread, a: Args) -> Result<u64> {
+    let from = thread.process.files.open_file(a.i32(0))?;
+    let to = thread.process.files.open_file(a.i32(2))?;
+    readable(&from)?;
+    writable(&to)?;
+    let regular = |o: &OpenFile| o.file().stat().is_ok_and(|s| s.kind == FileKind::Regular);
+    if a.u32(5) != 0 || !regular(&from) || !regular(&to) {
+        return Err(Errno::EINVAL);
+    }
+    if to.flags().contains(OpenFlags::APPEND) {
+        return Err(Errno::EBADF);
+    }
+    let (source, target) = (Position::read(&from, a.u64(1))?, Position::read(&to, a.u64(3))?);
+    let count = a.usize(4).min(MAX_COUNT);
+    if same_file(&from, &to)? && source.at.abs_diff(target.at) < count as u64 {
+        return Err(Errno::EINVAL);
+    }
+    let count = copy(thread, &from, &to, source.at, target.at, count)?;
+    source.advance(&from, count)?;
+    target.advance(&to, count)?;
+    Ok(count as u64)
+}
+
+/// Whether both are descriptions of one file.
+fn same_file(one: &OpenFile, other: &OpenFile) -> Result<bool> {
+    let (one, other) = (one.stat()?, other.stat()?);
+    Ok((one.device, one.inode) == (other.device, other.inode))
+}
+
+pub(in crate::syscall) fn splice(thread: &Thread, a: Args) -> Result<u64> {
+    const SPLICE_F_NONBLOCK: u32 = 2;
+    let from = thread.process.files.open_file(a.i32(0))?;
+    let to = thread.process.files.open_file(a.i32(2))?;
+    readable(&from)?;
+    writable(&to)?;
+    let is_pipe = |o: &OpenFile| o.file().as_any().is::<PipeEnd>();
+    if !is_pipe(&from) && !is_pipe(&to) {
+        return Err(Errno::EINVAL);
+    }
+    let (source, target) = (Position::read(&from, a.u64(1))?, Position::read(&to, a.u64(3))?);
+    // At most what the target takes at once, so that nothing read is lost.
+    let ready = to.file().poll().intersects(Events::WRITABLE | Events::ALWAYS);
+    if !ready && (to.nonblocking() || a.u32(5) & SPLICE_F_NONBLOCK != 0) {
+        return Err(Errno::EAGAIN);
+    }
+    let count = a.usize(4).min(CHUNK);
+    let moved = copy(thread, &from, &to, source.at, target.at, count)?;
+    source.advance(&from, moved)?;
+    target.advance(&to, moved)?;
+    Ok(moved as u64)
+}
+
+pub(in crate::syscall) fn tee(thread: &Thread, a: Args) -> Result<u64> {
+    const SPLICE_F_NONBLOCK: u32 = 2;
+    const KNOWN: u32 = 15;
+    if a.u32(3) & !KNOWN != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let from = thread.process.files.open_file(a.i32(0))?;
+    let to = thread.process.files.open_file(a.i32(1))?;
+    readable(&from)?;
+    writable(&to)?;
+    let (source, target) = (from.file().clone(), to.file().clone());
+    let ends = source.as_any().downcast_ref::<PipeEnd>();
+    let ends = ends.zip(target.as_any().downcast_ref::<PipeEnd>());
+    let (source_end, target_end) = ends.ok_or(Errno::EINVAL)?;
+    let nonblocking = a.u32(3) & SPLICE_F_NONBLOCK != 0 || from.nonblocking() || to.nonblocking();
+    let ready = |file: &Arc<dyn File>, wanted: Events| {
+        wait_for(file, wanted, nonblocking, None, || {
+            let now = file.poll().intersects(wanted | Events::ALWAYS);
+            if now { Ok(()) } else { Err(Errno::EAGAIN) }
+        })
+    };
+    loop {
+        match source_end.tee(target_end, a.usize(2).min(MAX_COUNT)) {
+            Err(Errno::EAGAIN) => {
+                ready(&source, Events::READABLE)?;
+                ready(&target, Events::WRITABLE)?;
+            }
+            Err(Errno::EPIPE) => {
+                raise_sigpipe(thread);
+                return Err(Errno::EPIPE);
+            }
+            result => return result.map(|count| count as u64),
+        }
+    }
+}

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+/* inotify(7): every event of files and directories in its order, moves and their
+ * cookies, watches that end, what is merged, what does not fit, and threads. */
+#include "check.h"
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <dirent.h>
+
+static int in;
+
+static const char *const names[] = {
+	"ACCESS", "MODIFY", "ATTRIB", "CLOSE_WRITE", "CLOSE_NOWRITE", "OPEN", "MOVED_FROM", "MOVED_TO",
+	"CREATE", "DELETE", "DELETE_SELF", "MOVE_SELF", "", "UNMOUNT", "Q_OVERFLOW", "IGNORED",
+};
+
+/* Prints what waits. Cookies are shown by whether they are those of the last move. */
+static void drain(const char *what)
+{
+	static unsigned last;
+	char buffer[8192] __attribute__((aligned(8)));
+	printf("%s\n", what);
+	for (;;) {
+		ssize_t n = read(in, buffer, sizeof buffer);
+		if (n <= 0)
+			break;
+		for (char *p = buffer; p < buffer + n;) {
+			struct inotify_event *e = (void *)p;
+			printf("  watch %d", e->wd);
+			for (int i = 0; i < 16; i++)
+				if (e->mask & 1u << i)
+					printf(" %s", names[i]);
+			if (e->mask & IN_ISDIR)
+				printf(" ISDIR");
+			if (e->cookie)
+				printf(" cookie %s", e->cookie == last ? "same" : "new");
+			if (e->cookie)
+				last = e->cookie;
+			if (e->len)
+				printf(" name %s len %u", e->name, e->len);
+			printf("\n");
+			p += sizeof *e + e->len;
+		}
+	}
+	fflush(stdout);
+}
+
+static void files(void)
+{
+	char b[64];
+	TRY(inotify_add_watch(in, "d", IN_ALL_EVENTS));
+	int fd = open("d/file", O_RDWR | O_CREAT, 0644);
+	drain("create");
+	MUST(write(fd, "hello", 5) == 5);
+	MUST(write(fd, "again", 5) == 5);
+	MUST(pwrite(fd, "x", 1, 0) == 1);
+	drain("writes are merged");
+	MUST(pread(fd, b, 5, 0) == 5);
+	MUST(pread(fd, b, 5, 100) == 0);
+	drain("read");
+	MUST(ftruncate(fd, 3) == 0);
+	drain("truncate");
+	MUST(fchmod(fd, 0600) == 0);
+	drain("chmod");
+	close(fd);
+	drain("close");
+	fd = open("d/file", O_RDONLY);
+	close(fd);
+	drain("open and close");
+	fd = open("d/file", O_WRONLY | O_TRUNC);
+	close(fd);
+	drain("truncating open");
+	TRY(open("d/file", O_CREAT | O_EXCL | O_RDWR, 0600));
+	TRY(open("d/none", O_RDONLY));
+	drain("failures tell nothing");
+	MUST(link("d/file", "d/second") == 0);
+	drain("link");
+	MUST(unlink("d/second") == 0);
+	drain("unlink one of two");
+	MUST(symlink("file", "d/sym") == 0);
+	drain("symlink");
+	MUST(mkdir("d/sub", 0755) == 0);
+	drain("mkdir");
+	MUST(rmdir("d/sub") == 0);
+	drain("rmdir");
+	MUST(mkfifo("d/fifo", 0600) == 0);
+	drain("mkfifo");
+	MUST(unlink("d/fifo") == 0 && unlink("d/sym") == 0);
+	drain("unlink");
+	DIR *dir = opendir("d");
+	while (readdir(dir))
+		;
+	closedir(dir);
+	drain("listing");
+	struct stat s;
+	MUST(stat("d/file", &s) == 0 && access("d/file", R_OK) == 0);
+	drain("stat tells nothing");
+	fd = open("d/file", O_PATH);
+	close(fd);
+	drain("a place tells nothing");
+	MUST(chmod("d", 0700) == 0);
+	drain("chmod of the directory");
+	int s1 = socket(AF_UNIX, SOCK_STREAM, 0);
+	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "d/socket"};
+	MUST(bind(s1, (struct sockaddr *)&a, sizeof a) == 0);
+	close(s1);
+	drain("bind");
+	unlink("d/socket");
+	fd = open("d/file", O_RDWR);
+	int other = memfd_create("m", 0);
+	MUST(write(other, "sendfile", 8) == 8);
+	off_t zero = 0;
+	MUST(sendfile(fd, other, &zero, 8) == 8);
+	close(other), close(fd);
+	drain("sendfile");
+	fd = open("d/file", O_RDWR);
+	unlink("d/file");
+	drain("unlinked while open");
+	MUST(write(fd, "x", 1) == 1);
+	close(fd);
+	drain("written without a name");
+}
+
+static void moves(void)
+{
+	TRY(inotify_add_watch(in, "e", IN_MOVE | IN_CREATE | IN_DELETE));
+	close(creat("d/a", 0600));
+	int w = inotify_add_watch(in, "d/a", IN_ALL_EVENTS);
+	drain("ready");
+	MUST(rename("d/a", "d/b") == 0);
+	drain("within a directory");
+	MUST(rename("d/b", "e/c") == 0);
+	drain("between directories");
+	close(creat("d/old", 0600));
+	TRY(inotify_add_watch(in, "d/old", IN_ATTRIB | IN_DELETE_SELF));
+	drain("ready");
+	MUST(rename("e/c", "d/old") == 0);
+	drain("over another");
+	close(creat("e/x", 0600));
+	MUST(syscall(SYS_renameat2, AT_FDCWD, "d/old", AT_FDCWD, "e/x", 2) == 0);
+	drain("exchange");
+	MUST(rename("e/x", "f") == 0);
+	drain("out of sight");
+	MUST(unlink("f") == 0);
+	drain("its end");
+	TRY(inotify_rm_watch(in, w));
+	unlink("d/old");
+	mkdir("d/dir", 0700);
+	MUST(rename("d/dir", "e/dir") == 0);
+	drain("a directory");
+	rmdir("e/dir");
+	drain("end");
+}
+
+static void *writes(void *unused)
+{
+	pause_ms(60);
+	close(creat("d/late", 0600));
+	return unused;
+}
+
+static void watches(void)
+{
+	mkdir("g", 0700);
+	int w = inotify_add_watch(in, "g", IN_CREATE);
+	TRY(inotify_add_watch(in, "g", IN_DELETE) == w);
+	close(creat("g/1", 0600));
+	drain("replaced");
+	TRY(inotify_add_watch(in, "g", IN_CREATE | IN_MASK_ADD) == w);
+	unlink("g/1");
+	close(creat("g/2", 0600));
+	drain("added");
+	TRY(inotify_add_watch(in, "g", IN_CREATE | IN_MASK_CREATE));
+	TRY(inotify_rm_watch(in, w));
+	TRY(inotify_rm_watch(in, w));
+	drain("removed");
+	w = inotify_add_watch(in, "g", IN_CREATE | IN_ONESHOT);
+	close(creat("g/3", 0600)), close(creat("g/4", 0600));
+	drain("once");
+	w = inotify_add_watch(in, "g", IN_ALL_EVENTS | IN_EXCL_UNLINK);
+	int fd = open("g/3", O_RDWR);
+	unlink("g/3");
+	drain("unlinked");
+	MUST(write(fd, "x", 1) == 1);
+	close(fd);
+	drain("is not told of");
+	unlink("g/2"), unlink("g/4");
+	drain("empty");
+	MUST(rmdir("g") == 0);
+	drain("gone");
+	close(creat("h", 0600));
+	MUST(symlink("h", "l") == 0);
+	TRY(inotify_add_watch(in, "h", IN_ATTRIB | IN_ONLYDIR));
+	w = inotify_add_watch(in, "l", IN_ATTRIB);
+	TRY(inotify_add_watch(in, "h", IN_ATTRIB) == w);
+	TRY(inotify_add_watch(in, "l", IN_ATTRIB | IN_DONT_FOLLOW) != w);
+	unlink("l"), unlink("h");
+	drain("a link and its target");
+	TRY(inotify_add_watch(in, "none", IN_ATTRIB));
+	TRY(inotify_add_watch(in, "d", 0));
+	TRY(inotify_add_watch(in, "d", 0x10000));
+	TRY(inotify_add_watch(in, "d", IN_CREATE | IN_MASK_ADD | IN_MASK_CREATE));
+	TRY(inotify_add_watch(0, "d", IN_CREATE));
+	TRY(inotify_add_watch(999, "d", IN_CREATE));
+	TRY(inotify_init1(1));
+	TRY(write(in, "x", 1));
+	char b[40];
+	snprintf(b, sizeof b, "/proc/self/fd/%d", in);
+	char target[64] = "";
+	TRY(readlink(b, target, sizeof target - 1) > 0);
+	printf("%s\n", target);
+
+	/* Too small a buffer, the amount that waits, readiness. */
+	close(creat("d/some-name", 0600));
+	int waiting;
+	TRY(ioctl(in, FIONREAD, &waiting));
+	SHOW(waiting);
+	TRY(read(in, target, 16));
+	TRY(read(in, target, 40));
+	drain("the rest");
+	TRY(read(in, target, 64));
+	struct pollfd p = {in, POLLIN | POLLOUT, 0};
+	SHOW(poll(&p, 1, 0));
+	int epoll = epoll_create1(0);
+	struct epoll_event e = {EPOLLIN | EPOLLET, {0}};
+	TRY(epoll_ctl(epoll, EPOLL_CTL_ADD, in, &e));
+	pthread_t thread;
+	pthread_create(&thread, NULL, writes, NULL);
+	SHOW(epoll_wait(epoll, &e, 1, 5000));
+	SHOW(e.events);
+	pthread_join(thread, NULL);
+	SHOW(poll(&p, 1, 0));
+	SHOW(p.revents);
+	drain("late");
+	close(epoll);
+	unlink("d/late"), unlink("d/some-name");
+
+	/* More than fits. */
+	TRY(inotify_rm_watch(in, 1));
+	drain("alone");
+	int full = inotify_init1(IN_NONBLOCK);
+	MUST(inotify_add_watch(full, "d", IN_CREATE | IN_DELETE) == 1);
+	for (int i = 0; i < 8300; i++) {
+		close(creat(i % 2 ? "d/odd" : "d/even", 0600));
+		unlink(i % 2 ? "d/odd" : "d/even");
+	}
+	long count = 0, overflow = 0, n;
+	static char large[65536] __attribute__((aligned(8)));
+	while ((n = read(full, large, sizeof large)) > 0)
+		for (char *at = large; at < large + n;) {
+			struct inotify_event *event = (void *)at;
+			count++;
+			overflow += event->mask == IN_Q_OVERFLOW && event->wd == -1;
+			at += sizeof *event + event->len;
+		}
+	printf("events %ld overflows %ld\n", count, overflow);
+	close(full);
+}
+
+/* Watches come and go while files do. */
+static volatile int stop;
+static void *churn(void *argument)
+{
+	char name[40];
+	for (long i = 0; !stop; i++) {
+		snprintf(name, sizeof name, "d/churn-%ld-%ld", (long)argument, i % 7);
+		close(creat(name, 0600));
+		int w = inotify_add_watch(in, name, IN_ALL_EVENTS);
+		if (i % 3 == 0)
+			inotify_rm_watch(in, w);
+		int mine = inotify_init1(IN_CLOEXEC);
+		inotify_add_watch(mine, "d", IN_ALL_EVENTS);
+		unlink(name);
+		close(mine);
+	}
+	return NULL;
+}
+
+static void crowd(void)
+{
+	pthread_t t[4];
+	char b[4096];
+	TRY(inotify_add_watch(in, "d", IN_ALL_EVENTS) > 0);
+	for (long i = 0; i < 4; i++)
+		pthread_create(&t[i], NULL, churn, (void *)i);
+	double end = seconds() + 1;
+	long bytes = 0, n;
+	while (seconds() < end)
+		if ((n = read(in, b, sizeof b)) > 0)
+			bytes += n;
+	stop = 1;
+	for (int i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+	SHOW(bytes > 0);
+	while (read(in, b, sizeof b) > 0)
+		;
+}
+
+int main(void)
+{
+	umask(022);
+	MUST(mkdir("/tmp/inotify", 0755) == 0 && chdir("/tmp/inotify") == 0);
+	MUST(mkdir("d", 0755) == 0 && mkdir("e", 0755) == 0);
+	in = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	SHOW(in >= 0);
+	files();
+	moves();
+	watches();
+	crowd();
+	close(in);
+	rmdir("d"), rmdir("e");
+	MUST(chdir("/") == 0);
+	TRY(rmdir("/tmp/inotify"));
+	return 0;
+}
