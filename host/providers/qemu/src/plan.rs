@@ -181,7 +181,7 @@ pub(crate) fn check_ports(machine: &Machine) -> Result<()> {
 
 fn port_error(error: PortError) -> Error {
     let kind = match &error {
-        PortError::Syntax(_) => ErrorKind::Invalid,
+        PortError::Syntax(_) | PortError::Twice(_) => ErrorKind::Invalid,
         PortError::Taken(_) => ErrorKind::Conflict,
         PortError::Refused(_, source) => match source.kind() {
             io::ErrorKind::AddrNotAvailable => ErrorKind::Invalid,
