@@ -11,7 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
@@ -24,6 +24,9 @@ const MESSAGE_MAX: u64 = 4096;
 /// How long a monitor that got SIGKILL may take to be gone: it may be writing a large core or
 /// be stuck in a device for a while.
 const KILL_LIMIT: Duration = Duration::from_secs(30);
+/// How long a program that has replaced another may take to have its arguments: microseconds,
+/// unless the machine is out of breath.
+const ARGUMENTS_LIMIT: Duration = Duration::from_secs(5);
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(20);
 
@@ -82,6 +85,7 @@ impl Monitor {
             Error::io(format!("cannot start {program}"), error).with_kind(ErrorKind::NotReady)
         })?;
         let pid = child.id();
+        self.await_arguments(&mut child);
         expose(pid);
         // What cannot be written is found by looking at all processes.
         let _ = fs::write(self.pid_path(), pid.to_string());
@@ -89,6 +93,18 @@ impl Monitor {
         let reaper = std::thread::Builder::new().name("reaper".into()).stack_size(64 << 10);
         let _ = reaper.spawn(move || child.wait());
         Ok(pid)
+    }
+
+    /// Waits until the process can be recognised: execve(2) lets the one that spawned it go on
+    /// before it has set the arguments.
+    fn await_arguments(&self, child: &mut Child) {
+        let deadline = Instant::now() + ARGUMENTS_LIMIT;
+        while !self.owns(child.id())
+            && matches!(child.try_wait(), Ok(None))
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(Duration::from_micros(100));
+        }
     }
 
     /// Whether it runs.
@@ -306,6 +322,19 @@ mod tests {
         fs::write(own, before.trim()).unwrap();
         monitor.kill().await.unwrap();
         assert_eq!(score.trim(), "0");
+    }
+
+    #[tokio::test]
+    async fn it_is_known_as_soon_as_it_is_spawned() {
+        for _ in 0..100 {
+            let directory = tempfile::tempdir().unwrap();
+            let monitor = Monitor::of(directory.path());
+            let pid = monitor.spawn(&mut sleeper(directory.path(), "kill -STOP $$")).unwrap();
+            let known = monitor.owns(pid);
+            let running = monitor.is_running().unwrap();
+            assert!(known || !running, "process {pid} has no arguments yet");
+            monitor.kill().await.unwrap();
+        }
     }
 
     #[tokio::test]
