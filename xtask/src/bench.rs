@@ -44,6 +44,8 @@ pub(crate) struct Subjects {
 impl Subjects {
     /// Builds the workloads; with `compare` also fetches the Linux guest.
     pub(crate) fn prepare(flags: &Flags, compare: bool) -> Result<Self> {
+        crate::demo::install_missing()?;
+        crate::demo::install(&[("gcc", "gcc"), ("wrk", "wrk")])?;
         let place = target().join("bench");
         std::fs::create_dir_all(&place)?;
         let sources = root().join("bench");
