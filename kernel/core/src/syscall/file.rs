@@ -2,8 +2,10 @@
 //! Reading, writing and positions.
 
 mod copy;
+mod splice;
 
-pub(super) use copy::{copy_file_range, sendfile, splice, tee};
+pub(super) use copy::{copy_file_range, sendfile};
+pub(super) use splice::{splice, tee};
 
 use super::Args;
 use crate::files::OpenFile;

@@ -24,7 +24,7 @@ mod unix;
 
 pub use epoll::{Epoll, EpollFlags, Target, Watchers};
 pub use eventfd::EventFd;
-pub use pipe::{Access, Fifo, FifoOpening, PIPE_BUF, PipeEnd, pipe};
+pub use pipe::{Access, Fifo, FifoOpening, Lent, PIPE_BUF, PipeEnd, PipeSink, pipe};
 pub use pollset::PollSet;
 pub use signalfd::{PendingSignals, SignalFd};
 pub use timerfd::{TimerClock, TimerFd, TimerSetting};

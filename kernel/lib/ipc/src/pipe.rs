@@ -3,11 +3,13 @@
 
 mod fifo;
 mod ring;
+mod splice;
 #[cfg(test)]
 mod tests;
 
 pub use fifo::{Fifo, FifoOpening};
 pub use ring::PIPE_BUF;
+pub use splice::{Lent, PipeSink};
 
 use crate::copy::{FIONREAD, next_inode, store_count};
 use alloc::sync::Arc;
@@ -16,6 +18,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use kio::{Errno, Events, File, FileKind, Result, Sink, Source, Stat, UserWords, WaitQueue};
 use ksync::SpinLock;
 use ring::{PAGE, Ring};
+use splice::Lending;
 
 /// `/proc/sys/fs/pipe-max-size`.
 const MAX_SIZE: usize = 1 << 20;
@@ -44,6 +47,7 @@ impl Access {
 
 struct State {
     ring: Ring,
+    lending: Lending,
     readers: u32,
     writers: u32,
     /// How often an end for reading was opened; a FIFO waits for a change.
@@ -95,7 +99,14 @@ impl Pipe {
 
     fn new() -> Result<Arc<Self>> {
         let ring = Ring::new(DEFAULT_SLOTS)?;
-        let state = State { ring, readers: 0, writers: 0, reader_opens: 0, writer_opens: 0 };
+        let state = State {
+            ring,
+            lending: Lending::No,
+            readers: 0,
+            writers: 0,
+            reader_opens: 0,
+            writer_opens: 0,
+        };
         Ok(Arc::new(Self {
             state: SpinLock::new(state),
             readers: WaitQueue::new(),
@@ -172,44 +183,6 @@ impl PipeEnd {
     }
 }
 
-impl PipeEnd {
-    /// tee(2): copies up to `count` bytes to another pipe and keeps them here.
-    pub fn tee(&self, to: &Self, count: usize) -> Result<usize> {
-        if !self.access.reads() || !to.access.writes() {
-            return Err(Errno::EBADF);
-        }
-        if Arc::ptr_eq(&self.pipe, &to.pipe) {
-            return Err(Errno::EINVAL);
-        }
-        if count == 0 {
-            return Ok(0);
-        }
-        // Two pipes are locked in the order of their addresses.
-        let first = Arc::as_ptr(&self.pipe) < Arc::as_ptr(&to.pipe);
-        let (source, mut target) = if first {
-            let source = self.pipe.state.lock();
-            (source, to.pipe.state.lock())
-        } else {
-            let target = to.pipe.state.lock();
-            (self.pipe.state.lock(), target)
-        };
-        if target.readers == 0 {
-            return Err(Errno::EPIPE);
-        }
-        if source.ring.is_empty() {
-            return if source.writers == 0 { Ok(0) } else { Err(Errno::EAGAIN) };
-        }
-        if target.ring.is_full() {
-            return Err(Errno::EAGAIN);
-        }
-        let done = source.ring.copy_to(&mut target.ring, count)?;
-        drop(source);
-        drop(target);
-        to.pipe.notify_readers(Events::READABLE);
-        Ok(done)
-    }
-}
-
 impl File for PipeEnd {
     fn stat(&self) -> Result<Stat> {
         Ok(Stat { inode: self.pipe.inode, ..Stat::anonymous(FileKind::Fifo) })
@@ -223,8 +196,8 @@ impl File for PipeEnd {
             return Ok(0);
         }
         let mut state = self.pipe.state.lock();
-        if state.ring.is_empty() {
-            return if state.writers == 0 { Ok(0) } else { Err(Errno::EAGAIN) };
+        if !state.can_read()? {
+            return Ok(0);
         }
         let was_full = state.ring.is_full();
         let result = state.ring.read(sink);
@@ -260,9 +233,9 @@ impl File for PipeEnd {
     }
 
     fn poll(&self) -> Events {
-        let state = self.pipe.state.lock();
+        let mut state = self.pipe.state.lock();
         let mut events = Events::empty();
-        if self.access.reads() {
+        if self.access.reads() && !state.lending.is_away() {
             events.set(Events::READABLE, !state.ring.is_empty());
             let seen = self.writers_unseen != Some(state.writer_opens);
             events.set(Events::HUP, state.writers == 0 && seen);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! From one file to another: sendfile, copy_file_range, splice, tee.
+//! From one file to another: sendfile, copy_file_range.
 
+use super::splice::{into_pipe, pipe_end};
 use super::{raise_sigpipe, readable, writable};
 use crate::files::OpenFile;
 use crate::syscall::Args;
@@ -9,15 +10,15 @@ use crate::user::{self, MAX_COUNT};
 use crate::wait::wait_for;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use kio::{Errno, Events, File, FileKind, Result, SliceSource, VecSink};
-use kipc::PipeEnd;
+use kio::{Errno, Events, FileKind, Result, SliceSource, VecSink};
 use kvfs::{Change, OpenFlags};
 
-/// What sendfile and splice move at a time.
+/// What is moved at a time.
 const CHUNK: usize = 64 << 10;
 
-/// Moves up to `count` bytes between two files through a kernel buffer.
-fn copy(
+/// Moves up to `count` bytes from a file with positions through a kernel buffer. What went
+/// before an error counts.
+pub(super) fn copy(
     thread: &Thread,
     from: &Arc<OpenFile>,
     to: &Arc<OpenFile>,
@@ -39,12 +40,15 @@ fn copy(
             Err(error) => return Err(error),
         };
         let bytes: Vec<u8> = sink.into_bytes();
-        let written = write_all(thread, to, to_at, &bytes[..got])?;
+        let written = match write_all(thread, to, to_at, &bytes[..got]) {
+            Ok(written) => written,
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error),
+        };
         from_at += written as u64;
         to_at += written as u64;
         done += written;
-        // A stream gives what it has; waiting for more would keep that back.
-        if written < got || !source_file.is_seekable() {
+        if written < got {
             break;
         }
     }
@@ -55,7 +59,12 @@ fn copy(
     Ok(done)
 }
 
-fn write_all(thread: &Thread, to: &Arc<OpenFile>, at: u64, bytes: &[u8]) -> Result<usize> {
+pub(super) fn write_all(
+    thread: &Thread,
+    to: &Arc<OpenFile>,
+    at: u64,
+    bytes: &[u8],
+) -> Result<usize> {
     let file = to.file();
     let mut done = 0;
     while done < bytes.len() {
@@ -77,13 +86,13 @@ fn write_all(thread: &Thread, to: &Arc<OpenFile>, at: u64, bytes: &[u8]) -> Resu
 }
 
 /// A position: the caller's word when it gives one, else the file's own.
-struct Position {
+pub(super) struct Position {
     word: Option<u64>,
-    at: u64,
+    pub(super) at: u64,
 }
 
 impl Position {
-    fn read(open: &OpenFile, address: u64) -> Result<Self> {
+    pub(super) fn read(open: &OpenFile, address: u64) -> Result<Self> {
         if address == 0 {
             return Ok(Self { word: None, at: *open.offset() });
         }
@@ -97,7 +106,7 @@ impl Position {
         Ok(Self { word: Some(address), at })
     }
 
-    fn advance(&self, open: &OpenFile, count: usize) -> Result<()> {
+    pub(super) fn advance(&self, open: &OpenFile, count: usize) -> Result<()> {
         let at = self.at + count as u64;
         match self.word {
             Some(address) => user::write_u64(address, at),
@@ -117,13 +126,18 @@ pub(in crate::syscall) fn sendfile(thread: &Thread, a: Args) -> Result<u64> {
     if to.flags().contains(OpenFlags::APPEND) {
         return Err(Errno::EINVAL);
     }
-    // What comes from a stream would be lost when the target takes less of it.
-    if !from.file().is_seekable() && !to.file().as_any().is::<PipeEnd>() {
-        return Err(Errno::EINVAL);
-    }
+    let count = a.usize(3).min(MAX_COUNT);
     let position = Position::read(&from, a.u64(2))?;
     let to_at = *to.offset();
-    let count = copy(thread, &from, &to, position.at, to_at, a.usize(3).min(MAX_COUNT))?;
+    let count = match pipe_end(&to) {
+        // What comes from a stream would be lost when the target takes less of it.
+        None if !from.is_seekable() => Err(Errno::EINVAL),
+        Some(_) if pipe_end(&from).is_some() => Err(Errno::EINVAL),
+        Some(end) if !from.is_seekable() => {
+            into_pipe(thread, &from, (&to, end), count, to.nonblocking())
+        }
+        _ => copy(thread, &from, &to, position.at, to_at, count),
+    }?;
     position.advance(&from, count)?;
     if to.file().is_seekable() {
         *to.offset() = to_at + count as u64;
@@ -158,63 +172,4 @@ pub(in crate::syscall) fn copy_file_range(thread: &Thread, a: Args) -> Result<u6
 fn same_file(one: &OpenFile, other: &OpenFile) -> Result<bool> {
     let (one, other) = (one.stat()?, other.stat()?);
     Ok((one.device, one.inode) == (other.device, other.inode))
-}
-
-pub(in crate::syscall) fn splice(thread: &Thread, a: Args) -> Result<u64> {
-    const SPLICE_F_NONBLOCK: u32 = 2;
-    let from = thread.process.files.open_file(a.i32(0))?;
-    let to = thread.process.files.open_file(a.i32(2))?;
-    readable(&from)?;
-    writable(&to)?;
-    let is_pipe = |o: &OpenFile| o.file().as_any().is::<PipeEnd>();
-    if !is_pipe(&from) && !is_pipe(&to) {
-        return Err(Errno::EINVAL);
-    }
-    let (source, target) = (Position::read(&from, a.u64(1))?, Position::read(&to, a.u64(3))?);
-    // At most what the target takes at once, so that nothing read is lost.
-    let ready = to.file().poll().intersects(Events::WRITABLE | Events::ALWAYS);
-    if !ready && (to.nonblocking() || a.u32(5) & SPLICE_F_NONBLOCK != 0) {
-        return Err(Errno::EAGAIN);
-    }
-    let count = a.usize(4).min(CHUNK);
-    let moved = copy(thread, &from, &to, source.at, target.at, count)?;
-    source.advance(&from, moved)?;
-    target.advance(&to, moved)?;
-    Ok(moved as u64)
-}
-
-pub(in crate::syscall) fn tee(thread: &Thread, a: Args) -> Result<u64> {
-    const SPLICE_F_NONBLOCK: u32 = 2;
-    const KNOWN: u32 = 15;
-    if a.u32(3) & !KNOWN != 0 {
-        return Err(Errno::EINVAL);
-    }
-    let from = thread.process.files.open_file(a.i32(0))?;
-    let to = thread.process.files.open_file(a.i32(1))?;
-    readable(&from)?;
-    writable(&to)?;
-    let (source, target) = (from.file().clone(), to.file().clone());
-    let ends = source.as_any().downcast_ref::<PipeEnd>();
-    let ends = ends.zip(target.as_any().downcast_ref::<PipeEnd>());
-    let (source_end, target_end) = ends.ok_or(Errno::EINVAL)?;
-    let nonblocking = a.u32(3) & SPLICE_F_NONBLOCK != 0 || from.nonblocking() || to.nonblocking();
-    let ready = |file: &Arc<dyn File>, wanted: Events| {
-        wait_for(file, wanted, nonblocking, None, || {
-            let now = file.poll().intersects(wanted | Events::ALWAYS);
-            if now { Ok(()) } else { Err(Errno::EAGAIN) }
-        })
-    };
-    loop {
-        match source_end.tee(target_end, a.usize(2).min(MAX_COUNT)) {
-            Err(Errno::EAGAIN) => {
-                ready(&source, Events::READABLE)?;
-                ready(&target, Events::WRITABLE)?;
-            }
-            Err(Errno::EPIPE) => {
-                raise_sigpipe(thread);
-                return Err(Errno::EPIPE);
-            }
-            result => return result.map(|count| count as u64),
-        }
-    }
 }

@@ -65,6 +65,11 @@ impl Ring {
         self.used() >= self.slots.len()
     }
 
+    /// Bytes that a write is sure to find room for.
+    pub(super) fn room(&self) -> usize {
+        self.slots.len().saturating_sub(self.used()) * PAGE
+    }
+
     /// Bytes inside, the rests of packets too.
     pub(super) fn len(&self) -> usize {
         self.bytes
@@ -194,6 +199,44 @@ impl Ring {
         Ok(done)
     }
 
+    /// Copies the first bytes, up to `count`, behind `bytes`.
+    pub(super) fn peek(&self, count: usize, bytes: &mut Vec<u8>) -> Result<()> {
+        let mut left = count.min(self.bytes);
+        bytes.try_reserve_exact(left).map_err(|_| Errno::ENOMEM)?;
+        for position in 0..self.used() {
+            let slot = &self.slots[self.index(self.tail.wrapping_add(position))];
+            let len = slot.len.min(left);
+            bytes.extend_from_slice(&slot.page[slot.start..slot.start + len]);
+            left -= len;
+        }
+        Ok(())
+    }
+
+    /// Forgets the first `count` bytes, over the borders of packets.
+    pub(super) fn discard(&mut self, count: usize) {
+        let mut left = count.min(self.bytes);
+        while left > 0 {
+            let at = self.index(self.tail);
+            let len = self.slots[at].len.min(left);
+            self.advance(len);
+            left -= len;
+        }
+    }
+
+    /// Takes `count` bytes off the first slot.
+    fn advance(&mut self, count: usize) {
+        let at = self.index(self.tail);
+        let slot = &mut self.slots[at];
+        slot.start += count;
+        slot.len -= count;
+        self.bytes -= count;
+        if slot.len == 0 {
+            let page = core::mem::take(slot).page;
+            self.keep_page(page);
+            self.tail = self.tail.wrapping_add(1);
+        }
+    }
+
     /// Reads as much as there is, one packet at most.
     pub(super) fn read(&mut self, sink: &mut dyn Sink) -> Result<usize> {
         let mut done = 0;
@@ -210,14 +253,7 @@ impl Ring {
             done += put;
             let gone = if slot.packet { slot.len } else { put };
             let packet = slot.packet;
-            slot.start += gone;
-            slot.len -= gone;
-            self.bytes -= gone;
-            if slot.len == 0 {
-                let page = core::mem::take(slot).page;
-                self.keep_page(page);
-                self.tail = self.tail.wrapping_add(1);
-            }
+            self.advance(gone);
             if packet || put < want {
                 break;
             }

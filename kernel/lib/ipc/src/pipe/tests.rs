@@ -139,3 +139,58 @@ fn tee_copies_and_keeps() {
     drop(other_reader);
     assert_eq!(reader.tee(&other_writer, 1), Err(Errno::EPIPE));
 }
+
+#[test]
+fn splice_moves_what_has_room_and_keeps_the_rest() {
+    let (reader, writer) = pipe(false).unwrap();
+    let (other_reader, other_writer) = pipe(false).unwrap();
+    other_writer.set_capacity(4096).unwrap();
+    writer.write_at(0, &mut SliceSource::new(&[b'a'; 4096])).unwrap();
+    writer.write_at(0, &mut SliceSource::new(b"rest")).unwrap();
+    assert_eq!(reader.splice(&other_writer, 9999), Ok(4096));
+    assert_eq!(reader.splice(&other_writer, 9999), Err(Errno::EAGAIN));
+    let mut out = vec![0; 6000];
+    assert_eq!(other_reader.read_at(0, &mut SliceSink::new(&mut out)), Ok(4096));
+    assert_eq!(reader.splice(&other_writer, 2), Ok(2));
+    assert_eq!(reader.splice(&other_writer, 9999), Err(Errno::EAGAIN));
+    assert_eq!(other_reader.read_at(0, &mut SliceSink::new(&mut out)), Ok(2));
+    assert_eq!(reader.read_at(0, &mut SliceSink::new(&mut out)), Ok(2));
+    assert_eq!(&out[..2], b"st");
+    drop(writer);
+    assert_eq!(reader.splice(&other_writer, 1), Ok(0));
+}
+
+#[test]
+fn what_is_lent_stays_until_it_is_consumed() {
+    let (reader, writer) = pipe(false).unwrap();
+    assert_eq!(reader.lend(9).err(), Some(Errno::EAGAIN));
+    writer.write_at(0, &mut SliceSource::new(b"hello")).unwrap();
+    let lent = reader.lend(9).unwrap();
+    assert_eq!(lent.bytes(), b"hello");
+    let mut out = vec![0; 16];
+    // Nobody else has it, and nobody takes its absence for the end.
+    drop(writer);
+    assert_eq!(reader.read_at(0, &mut SliceSink::new(&mut out)), Err(Errno::EAGAIN));
+    assert_eq!(reader.lend(1).err(), Some(Errno::EAGAIN));
+    assert_eq!(reader.poll(), Events::empty());
+    drop(lent);
+    assert_eq!(reader.poll(), Events::READABLE | Events::HUP);
+    reader.lend(4).unwrap().consume(3);
+    assert_eq!(reader.read_at(0, &mut SliceSink::new(&mut out)), Ok(2));
+    assert_eq!(&out[..2], b"lo");
+    assert!(reader.lend(1).unwrap().bytes().is_empty());
+}
+
+#[test]
+fn a_sink_takes_what_has_room() {
+    let (reader, writer) = pipe(false).unwrap();
+    writer.set_capacity(4096).unwrap();
+    let mut sink = writer.sink(10_000);
+    assert_eq!(sink.remaining(), 4096);
+    assert_eq!(sink.put(&[7; 5000]), Ok(4096));
+    assert_eq!((sink.remaining(), sink.taken()), (0, 4096));
+    assert_eq!(sink.put(&[7; 1]), Err(Errno::EFAULT));
+    let mut out = vec![0; 6000];
+    assert_eq!(reader.read_at(0, &mut SliceSink::new(&mut out)), Ok(4096));
+    assert_eq!(writer.sink(3).put(b"hello"), Ok(3));
+}
