@@ -38,6 +38,9 @@ pub fn exit_thread() -> ! {
         }
         let spent = thread.cpu_time().as_nanos() as u64;
         thread.process.finished_cpu_time.fetch_add(spent, Ordering::Relaxed);
+        if thread.tid() == thread.process.pid {
+            thread.process.image.lock().name = thread.name.lock().clone();
+        }
         if thread.process.remove_thread(thread.tid()) {
             end_process(thread);
         }
@@ -58,9 +61,7 @@ fn end_process(thread: &Thread) {
     process.end(Exit::Status(process.last_status.load(Ordering::Relaxed)));
     let exit = process.ending().unwrap_or(Exit::Status(0));
     process.forget_timers(i32::MIN);
-    if Arc::strong_count(&process.files) == 1 {
-        process.files.close_all();
-    }
+    process.leave_all();
     if process.pid == FIRST {
         let others = process::all().into_iter().filter(|other| other.pid != FIRST);
         others.for_each(|other| other.end(KILLED));

@@ -2,12 +2,13 @@
 //! Parents and children: who is told of an end, and waits for it.
 //!
 //! A process that has ended stays in its parent's list, without memory and descriptors, until
-//! the parent has waited for it. One lock, [`FAMILY`], orders all changes of parents; signals
-//! are sent after it is released.
+//! the parent has waited for it. One lock, [`FAMILY`], orders all changes of parents and of
+//! groups. What is told to one process is told after it is released; a signal for many is sent
+//! with it held, so that no child which is being made escapes.
 
 use crate::exit::FIRST;
 use crate::process::{self, Process};
-use crate::signal;
+use crate::{signal, wait};
 use abi::control::Exit;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -18,7 +19,8 @@ use kio::{Errno, Events, Result};
 use ksignal::{ActionFlags, Handler, Origin, SigInfo, Signal, code};
 use ksync::SpinLock;
 
-static FAMILY: SpinLock<()> = SpinLock::new(());
+/// Signals that were sent to many processes at once, so far.
+static FAMILY: SpinLock<u64> = SpinLock::new(0);
 
 /// What a process is to its parent, and its own children.
 #[derive(Debug, Default)]
@@ -29,6 +31,10 @@ pub struct Family {
     exit_signal: AtomicU32,
     /// The signal that the process gets when its parent ends; 0 for none.
     pub death_signal: AtomicU32,
+    /// Orphans among its descendants become its children: PR_SET_CHILD_SUBREAPER.
+    pub reaps: AtomicBool,
+    /// It runs a program of its own, not its parent's: its group is its own affair.
+    executed: AtomicBool,
     /// Ended, and may be waited for.
     ended: AtomicBool,
     children: SpinLock<BTreeMap<u32, Arc<Process>>>,
@@ -57,15 +63,95 @@ impl Family {
     }
 }
 
-/// Makes a process findable, and its parent's child.
-pub fn add(child: &Arc<Process>, parent: &Process) {
-    let _order = FAMILY.lock();
+/// What [`add`] compares: no signal for many came since.
+pub fn signals_for_many() -> u64 {
+    *FAMILY.lock()
+}
+
+/// Makes a process findable, and the child of `parent`, the running process. `before` is
+/// [`signals_for_many`] from before the child had anything of its parent: a signal since then
+/// is for the child too, so the parent takes it first and makes another (`ERESTARTNOINTR`).
+pub fn add(child: &Arc<Process>, parent: &Process, before: u64) -> Result<()> {
+    let order = FAMILY.lock();
+    if parent.is_ending() || (*order != before && wait::interrupted()) {
+        return Err(Errno::ERESTARTNOINTR);
+    }
+    child.group.store(parent.group.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.session.store(parent.session.load(Ordering::Relaxed), Ordering::Relaxed);
     process::register(child);
     parent.family.children.lock().insert(child.pid, child.clone());
+    Ok(())
+}
+
+/// Does something to all processes that `chosen` wants: kill(2) for a group, or for all. Returns
+/// whether there were any; an error is the last one, if none succeeded.
+pub fn tell_many(
+    chosen: impl Fn(&Process) -> bool,
+    tell: impl Fn(&Arc<Process>) -> Result<()>,
+) -> Result<()> {
+    let mut order = FAMILY.lock();
+    *order += 1;
+    let all = process::all();
+    let mut results = all.iter().filter(|p| chosen(p)).map(tell).collect::<Vec<_>>();
+    drop(order);
+    let last = results.pop().ok_or(Errno::ESRCH)?;
+    if results.iter().any(Result::is_ok) { Ok(()) } else { last }
+}
+
+/// setpgid(2): `own` puts itself or a child into a group of its session.
+pub fn set_group(own: &Arc<Process>, target: u32, group: u32) -> Result<()> {
+    let _order = FAMILY.lock();
+    let target = if target == 0 { own.clone() } else { find(target)? };
+    let session = |process: &Process| process.session.load(Ordering::Relaxed);
+    if target.family.parent.load(Ordering::Relaxed) == own.pid {
+        if session(&target) != session(own) {
+            return Err(Errno::EPERM);
+        }
+        if target.family.executed.load(Ordering::Relaxed) {
+            return Err(Errno::EACCES);
+        }
+    } else if target.pid != own.pid {
+        return Err(Errno::ESRCH);
+    }
+    // A session leader keeps its group.
+    if session(&target) == target.pid {
+        return Err(Errno::EPERM);
+    }
+    let group = if group == 0 { target.pid } else { group };
+    let is_there = || {
+        let all = process::all();
+        all.iter().any(|p| is_in(p, group) && session(p) == session(own))
+    };
+    if group != target.pid && !is_there() {
+        return Err(Errno::EPERM);
+    }
+    target.group.store(group, Ordering::Relaxed);
+    Ok(())
+}
+
+/// setsid(2): a session and a group of its own; `EPERM` when there is a group with its id.
+pub fn begin_session(own: &Process) -> Result<()> {
+    let _order = FAMILY.lock();
+    if process::all().iter().any(|p| is_in(p, own.pid)) {
+        return Err(Errno::EPERM);
+    }
+    own.group.store(own.pid, Ordering::Relaxed);
+    own.session.store(own.pid, Ordering::Relaxed);
+    Ok(())
+}
+
+fn find(pid: u32) -> Result<Arc<Process>> {
+    process::find(pid).ok_or(Errno::ESRCH)
+}
+
+/// Whether a process is in the group.
+pub fn is_in(process: &Process, group: u32) -> bool {
+    process.group.load(Ordering::Relaxed) == group
 }
 
 /// execve(2): a parent waits for what it has become by SIGCHLD.
 pub fn after_exec(process: &Process) {
+    process.family.executed.store(true, Ordering::Relaxed);
     process.family.exit_signal.store(u32::from(Signal::SIGCHLD.number()), Ordering::Relaxed);
 }
 
@@ -75,9 +161,9 @@ pub fn end(process: &Arc<Process>) {
     let mut news = Vec::new();
     let order = FAMILY.lock();
     let orphans = core::mem::take(&mut *process.family.children.lock());
-    if let Some(init) = process::find(FIRST) {
+    if let Some(init) = reaper_after(process) {
         for (pid, orphan) in &orphans {
-            orphan.family.parent.store(FIRST, Ordering::Relaxed);
+            orphan.family.parent.store(init.pid, Ordering::Relaxed);
             init.family.children.lock().insert(*pid, orphan.clone());
             let signal = Signal::new(orphan.family.death_signal.load(Ordering::Relaxed));
             if let Some(signal) = signal {
@@ -97,6 +183,15 @@ pub fn end(process: &Arc<Process>) {
     drop(order);
     drop(orphans);
     news.into_iter().for_each(News::send);
+}
+
+/// Who gets the children of a process that ends: the nearest of those it descends from that
+/// wants them, or the first process.
+fn reaper_after(process: &Process) -> Option<Arc<Process>> {
+    let parent_of = |p: &Process| process::find(p.family.parent.load(Ordering::Relaxed));
+    let lineage = core::iter::successors(parent_of(process), |p| parent_of(p));
+    let wants = |p: &Arc<Process>| p.family.reaps.load(Ordering::Relaxed) && !p.family.has_ended();
+    lineage.into_iter().find(wants).or_else(|| process::find(FIRST))
 }
 
 /// An end, and who is told of it.
@@ -160,6 +255,9 @@ pub struct Wish {
     pub kind: Kind,
     /// The child can be waited for again: WNOWAIT.
     pub keep: bool,
+    /// For ends, the only thing that happens here: WEXITED. Without it what has ended does
+    /// not count, and is not taken.
+    pub ends: bool,
 }
 
 impl Wish {
@@ -171,11 +269,12 @@ impl Wish {
             Kind::Cloned => !forked,
             Kind::Both => true,
         };
-        kind && match self.which {
-            Which::Any => true,
-            Which::Process(pid) => child.pid == pid,
-            Which::Group(group) => child.group.load(Ordering::Relaxed) == group,
-        }
+        kind && (self.ends || !child.family.has_ended())
+            && match self.which {
+                Which::Any => true,
+                Which::Process(pid) => child.pid == pid,
+                Which::Group(group) => child.group.load(Ordering::Relaxed) == group,
+            }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::limits::check_kernel_memory;
 use crate::locks;
+use crate::sharing::Sharable;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -275,23 +276,21 @@ struct Table {
     slots: Vec<Option<Slot>>,
     /// No descriptor below is free.
     first_free: usize,
+    /// The process that took record locks through these descriptors, or 0.
+    lock_owner: u32,
 }
 
-/// The descriptors of a process.
+/// The descriptors of a process, which others have too after CLONE_FILES.
 #[derive(Default)]
 pub struct FileTable {
-    table: SpinLock<Table>,
-    /// The process that took record locks through these descriptors, or 0.
-    lock_owner: AtomicU32,
+    table: Sharable<Table>,
 }
 
 impl FileTable {
     /// The description behind `fd`.
     #[inline]
     pub fn open_file(&self, fd: i32) -> Result<Arc<OpenFile>> {
-        let table = self.table.lock();
-        let slot = usize::try_from(fd).ok().and_then(|at| table.slots.get(at)?.as_ref());
-        slot.map(|s| s.open.clone()).ok_or(Errno::EBADF)
+        self.table.with(|table| table.slot(fd).map(|slot| slot.open.clone()))
     }
 
     /// The description behind `fd`, `EBADF` when it is only a place (O_PATH).
@@ -309,20 +308,14 @@ impl FileTable {
         from: usize,
         limit: u64,
     ) -> Result<i32> {
-        let limit = usize::try_from(limit).unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS);
         check_kernel_memory(size_of::<OpenFile>())?;
-        let mut table = self.table.lock();
-        let start = from.max(table.first_free);
-        let free = (start..table.slots.len()).find(|at| table.slots[*at].is_none());
-        let at = free.unwrap_or_else(|| table.slots.len().max(start));
-        if at >= limit {
-            return Err(Errno::EMFILE);
-        }
-        table.put(at, Slot { open, close_on_exec })?;
-        if from <= table.first_free {
-            table.first_free = at + 1;
-        }
-        i32::try_from(at).map_err(|_| Errno::EMFILE)
+        // What finds no place goes after the lock.
+        let mut slot = Some(Slot { open, close_on_exec });
+        self.table.with(|table| {
+            let at = table.find_free(from, capped(limit))?;
+            table.slots[at] = slot.take();
+            i32::try_from(at).map_err(|_| Errno::EMFILE)
+        })
     }
 
     /// dup2(2), dup3(2): puts a description at `fd`, whatever was there.
@@ -337,136 +330,199 @@ impl FileTable {
         if at as u64 >= limit || at >= MAX_DESCRIPTORS {
             return Err(Errno::EBADF);
         }
-        let mut table = self.table.lock();
-        let old = table.put(at, Slot { open, close_on_exec })?;
-        drop(table);
-        old.iter().for_each(|slot| self.release_locks(slot));
+        let mut slot = Some(Slot { open, close_on_exec });
+        let (old, owner) = self.table.with(|table| {
+            table.grow(at + 1)?;
+            Ok((core::mem::replace(&mut table.slots[at], slot.take()), table.lock_owner))
+        })?;
+        old.iter().for_each(|slot| release_locks(slot, owner));
         Ok(())
     }
 
     /// close(2). The last reference may run a destructor: after the lock.
     pub fn close(&self, fd: i32) -> Result<()> {
-        let mut table = self.table.lock();
         let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
-        let slot = table.slots.get_mut(at).and_then(Option::take);
-        if slot.is_some() {
-            table.first_free = table.first_free.min(at);
-        }
-        drop(table);
-        slot.map(|slot| self.release_locks(&slot)).ok_or(Errno::EBADF)
+        let (slot, owner) = self.table.with(|table| (table.take(at), table.lock_owner));
+        let slot = slot.ok_or(Errno::EBADF)?;
+        release_locks(&slot, owner);
+        Ok(())
     }
 
     /// close_range(2), closing or marking.
     pub fn close_range(&self, first: u32, last: u32, mark_only: bool) {
-        let mut closed = Vec::new();
-        let mut table = self.table.lock();
-        let end = (last as usize).saturating_add(1).min(table.slots.len());
-        for at in first as usize..end {
+        let closed = self.table.with(|table| {
+            let end = (last as usize).saturating_add(1).min(table.slots.len());
+            let range = first as usize..end;
             if mark_only {
-                table.slots[at].iter_mut().for_each(|s| s.close_on_exec = true);
-            } else if let Some(slot) = table.slots[at].take() {
-                table.first_free = table.first_free.min(at);
-                closed.push(slot);
+                let marked = table.slots.get_mut(range).into_iter().flatten().flatten();
+                marked.for_each(|slot| slot.close_on_exec = true);
+                return table.closed(Vec::new());
             }
-        }
-        drop(table);
-        closed.iter().for_each(|slot| self.release_locks(slot));
+            let slots = range.filter_map(|at| table.take(at)).collect();
+            table.closed(slots)
+        });
+        closed.release();
     }
 
     /// F_GETFD.
     pub fn close_on_exec(&self, fd: i32) -> Result<bool> {
-        let table = self.table.lock();
-        let slot = usize::try_from(fd).ok().and_then(|at| table.slots.get(at)?.as_ref());
-        slot.map(|s| s.close_on_exec).ok_or(Errno::EBADF)
+        self.table.with(|table| table.slot(fd).map(|slot| slot.close_on_exec))
     }
 
     /// F_SETFD.
     pub fn set_close_on_exec(&self, fd: i32, close: bool) -> Result<()> {
-        let mut table = self.table.lock();
         let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
-        let slot = table.slots.get_mut(at).and_then(Option::as_mut).ok_or(Errno::EBADF)?;
-        slot.close_on_exec = close;
-        Ok(())
+        self.table.with(|table| {
+            let slot = table.slots.get_mut(at).and_then(Option::as_mut).ok_or(Errno::EBADF)?;
+            slot.close_on_exec = close;
+            Ok(())
+        })
     }
 
     /// Open descriptors with their descriptions, in order.
     pub fn list(&self) -> Vec<(i32, Arc<OpenFile>)> {
-        let table = self.table.lock();
-        let open = table.slots.iter().enumerate();
-        open.filter_map(|(fd, s)| Some((fd as i32, s.as_ref()?.open.clone()))).collect()
+        self.table.with(|table| {
+            let open = table.slots.iter().enumerate();
+            open.filter_map(|(fd, s)| Some((fd as i32, s.as_ref()?.open.clone()))).collect()
+        })
     }
 
     /// Descriptors that the table has slots for, free or not.
     pub fn slot_count(&self) -> usize {
-        self.table.lock().slots.len()
+        self.table.with(|table| table.slots.len())
     }
 
     /// A copy for a new process.
     pub fn duplicate(&self) -> Result<Self> {
-        let table = self.table.lock();
-        let mut slots = Vec::new();
-        slots.try_reserve_exact(table.slots.len()).map_err(|_| Errno::ENOMEM)?;
-        slots.extend_from_slice(&table.slots);
-        let copy = Table { slots, first_free: table.first_free };
-        Ok(Self { table: SpinLock::new(copy), lock_owner: AtomicU32::new(0) })
+        self.table.with(|table| table.duplicate()).map(|table| Self { table: Sharable::new(table) })
+    }
+
+    /// The same descriptors for a new process: CLONE_FILES.
+    pub fn share(&self) -> Self {
+        Self { table: self.table.share(core::mem::take) }
+    }
+
+    /// execve(2): the process has descriptors of its own from now on.
+    pub fn unshare(&self) -> Result<()> {
+        self.table.unshare(Table::duplicate).map(release_all)
     }
 
     /// execve(2): closes what is marked.
     pub fn close_marked(&self) {
-        let mut closed = Vec::new();
-        let mut table = self.table.lock();
-        for slot in &mut table.slots {
-            if slot.as_ref().is_some_and(|s| s.close_on_exec) {
-                closed.extend(slot.take());
-            }
-        }
-        table.first_free = 0;
-        drop(table);
-        closed.iter().for_each(|slot| self.release_locks(slot));
+        let closed = self.table.with(|table| {
+            let marked = |slot: &mut Option<Slot>| slot.take_if(|slot| slot.close_on_exec);
+            let slots = table.slots.iter_mut().filter_map(marked).collect();
+            table.first_free = 0;
+            table.closed(slots)
+        });
+        closed.release();
     }
 
-    /// Closes everything: the process ends.
-    pub fn close_all(&self) {
-        let table = core::mem::take(&mut *self.table.lock());
-        table.slots.iter().flatten().for_each(|slot| self.release_locks(slot));
+    /// The process ends: closes everything, unless another one has it too.
+    pub fn leave(&self) {
+        release_all(self.table.leave(Table::default()));
     }
 
     /// `EMFILE` when there is no free descriptor below `limit`: for an open that
     /// would leave a new file behind.
     pub fn check_room(&self, limit: u64) -> Result<()> {
-        let limit = usize::try_from(limit).unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS);
-        let table = self.table.lock();
-        let end = table.slots.len().min(limit);
-        let full = (table.first_free..end).all(|at| table.slots[at].is_some());
-        if full && table.first_free.max(end) >= limit { Err(Errno::EMFILE) } else { Ok(()) }
+        let limit = capped(limit);
+        self.table.with(|table| {
+            let end = table.slots.len().min(limit);
+            let full = (table.first_free..end).all(|at| table.slots[at].is_some());
+            if full && table.first_free.max(end) >= limit { Err(Errno::EMFILE) } else { Ok(()) }
+        })
     }
 
     /// Notes that `process` takes record locks, so that closing gives them up.
     pub fn set_lock_owner(&self, process: u32) {
-        self.lock_owner.store(process, Ordering::Relaxed);
+        self.table.with(|table| table.lock_owner = process);
     }
+}
 
-    /// For each descriptor that is closed, outside of the table's lock.
-    fn release_locks(&self, closed: &Slot) {
-        match self.lock_owner.load(Ordering::Relaxed) {
-            0 => {}
-            process => locks::release_process(&closed.open, process),
-        }
+/// A limit of descriptors that no table exceeds.
+fn capped(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS)
+}
+
+/// Descriptors that are out of their table; what remains is done without its lock.
+struct Closed {
+    slots: Vec<Slot>,
+    lock_owner: u32,
+}
+
+impl Closed {
+    fn release(self) {
+        self.slots.iter().for_each(|slot| release_locks(slot, self.lock_owner));
+    }
+}
+
+/// A table that nobody has any more.
+fn release_all(table: Option<Table>) {
+    if let Some(table) = table {
+        let slots = table.slots.into_iter().flatten().collect();
+        Closed { slots, lock_owner: table.lock_owner }.release();
+    }
+}
+
+/// For each descriptor that is closed.
+fn release_locks(closed: &Slot, owner: u32) {
+    if owner != 0 {
+        locks::release_process(&closed.open, owner);
     }
 }
 
 impl Table {
-    fn put(&mut self, at: usize, slot: Slot) -> Result<Option<Slot>> {
-        if at >= self.slots.len() {
-            self.slots.try_reserve(at + 1 - self.slots.len()).map_err(|_| Errno::ENOMEM)?;
-            self.slots.resize(at + 1, None);
+    #[inline]
+    fn slot(&self, fd: i32) -> Result<&Slot> {
+        let slot = usize::try_from(fd).ok().and_then(|at| self.slots.get(at)?.as_ref());
+        slot.ok_or(Errno::EBADF)
+    }
+
+    /// The lowest free place from `from` on, below `limit`, which the caller fills.
+    fn find_free(&mut self, from: usize, limit: usize) -> Result<usize> {
+        let start = from.max(self.first_free);
+        let free = (start..self.slots.len()).find(|at| self.slots[*at].is_none());
+        let at = free.unwrap_or_else(|| self.slots.len().max(start));
+        if at >= limit {
+            return Err(Errno::EMFILE);
         }
-        Ok(self.slots[at].replace(slot))
+        self.grow(at + 1)?;
+        if from <= self.first_free {
+            self.first_free = at + 1;
+        }
+        Ok(at)
+    }
+
+    fn take(&mut self, at: usize) -> Option<Slot> {
+        let slot = self.slots.get_mut(at)?.take()?;
+        self.first_free = self.first_free.min(at);
+        Some(slot)
+    }
+
+    fn duplicate(&self) -> Result<Self> {
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(self.slots.len()).map_err(|_| Errno::ENOMEM)?;
+        slots.extend_from_slice(&self.slots);
+        Ok(Self { slots, first_free: self.first_free, lock_owner: 0 })
+    }
+
+    fn closed(&self, slots: Vec<Slot>) -> Closed {
+        Closed { slots, lock_owner: self.lock_owner }
+    }
+
+    /// Makes places for at least `count` descriptors.
+    fn grow(&mut self, count: usize) -> Result<()> {
+        if count > self.slots.len() {
+            self.slots.try_reserve(count - self.slots.len()).map_err(|_| Errno::ENOMEM)?;
+            self.slots.resize(count, None);
+        }
+        Ok(())
     }
 }
 
 impl fmt::Debug for FileTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FileTable({} slots)", self.table.lock().slots.len())
+        write!(f, "FileTable({} slots)", self.slot_count())
     }
 }

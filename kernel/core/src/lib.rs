@@ -25,6 +25,7 @@ pub mod process;
 pub mod random;
 pub mod sched;
 pub mod services;
+pub mod sharing;
 pub mod signal;
 pub mod start;
 pub mod syscall;

@@ -8,6 +8,7 @@ use crate::mm::AddressSpace;
 use crate::posix_timer::PosixTimer;
 use crate::sched;
 use crate::services::Services;
+use crate::sharing::Sharable;
 use crate::signal::ProcessSignals;
 use abi::control::Exit;
 use alloc::collections::BTreeMap;
@@ -28,11 +29,22 @@ pub struct FsContext {
     pub root: Location,
     /// The working directory.
     pub cwd: Location,
+    /// umask(2).
+    pub umask: u32,
+}
+
+impl FsContext {
+    /// That of the first process, and of one that has ended.
+    pub fn at(root: Location) -> Self {
+        Self { cwd: root.clone(), root, umask: 0o022 }
+    }
 }
 
 /// What a program was started with, for /proc.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
+    /// Name of the first thread, once that has ended.
+    pub name: Vec<u8>,
     /// Path of the executable.
     pub executable: Option<Location>,
     /// Keeps it from being written.
@@ -56,11 +68,9 @@ pub struct Process {
     /// Session id.
     pub session: AtomicU32,
     /// Descriptors; CLONE_FILES shares them.
-    pub files: Arc<FileTable>,
+    pub files: FileTable,
     /// Places; CLONE_FS shares them.
-    pub fs: Arc<SpinLock<FsContext>>,
-    /// umask(2).
-    pub umask: AtomicU32,
+    pub fs: Sharable<FsContext>,
     /// What the process shares with all others.
     pub services: Arc<Services>,
     /// Signals sent to the process as a whole, and dispositions.
@@ -117,9 +127,8 @@ struct Inherited {
     family: Family,
     group: u32,
     session: u32,
-    files: Arc<FileTable>,
-    fs: Arc<SpinLock<FsContext>>,
-    umask: u32,
+    files: FileTable,
+    fs: Sharable<FsContext>,
     services: Arc<Services>,
     signals: ProcessSignals,
     limits: Limits,
@@ -154,9 +163,8 @@ impl Process {
             family: Family::default(),
             group: pid,
             session: pid,
-            files: Arc::default(),
-            fs: Arc::new(SpinLock::new(fs)),
-            umask: 0o022,
+            files: FileTable::default(),
+            fs: Sharable::new(fs),
             services,
             signals: ProcessSignals::default(),
             limits: Limits::default(),
@@ -174,12 +182,12 @@ impl Process {
         exit_signal: u32,
     ) -> Result<Arc<Self>> {
         let files = match shares.files {
-            true => self.files.clone(),
-            false => Arc::new(self.files.duplicate()?),
+            true => self.files.share(),
+            false => self.files.duplicate()?,
         };
         let fs = match shares.fs {
-            true => self.fs.clone(),
-            false => Arc::new(SpinLock::new(self.fs.lock().clone())),
+            true => self.fs.share(|fs| fs.clone()),
+            false => Sharable::new(self.places()),
         };
         let inherited = Inherited {
             family: Family::of(self.pid, exit_signal),
@@ -187,7 +195,6 @@ impl Process {
             session: self.session.load(Ordering::Relaxed),
             files,
             fs,
-            umask: self.umask.load(Ordering::Relaxed),
             services: self.services.clone(),
             signals: self.signals.duplicate_dispositions(),
             limits: self.limits.duplicate(),
@@ -204,7 +211,6 @@ impl Process {
             session: AtomicU32::new(from.session),
             files: from.files,
             fs: from.fs,
-            umask: AtomicU32::new(from.umask),
             services: from.services,
             signals: from.signals,
             limits: from.limits,
@@ -219,6 +225,21 @@ impl Process {
             ending: AtomicI32::new(-1),
             executing: AtomicU32::new(0),
         })
+    }
+
+    /// Working directory, root and mask as they are now.
+    pub fn places(&self) -> FsContext {
+        self.fs.with(|fs| fs.clone())
+    }
+
+    /// The end: what others need, or hold, goes now and not when somebody has waited.
+    pub fn leave_all(&self) {
+        self.files.leave();
+        drop(self.fs.leave(FsContext::at(self.services.namespace.root())));
+        let mut image = self.image.lock();
+        let name = core::mem::take(&mut image.name);
+        let image = core::mem::replace(&mut *image, Image { name, ..Image::default() });
+        drop(image);
     }
 
     /// The address space; a vacant one once the process has ended.

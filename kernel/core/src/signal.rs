@@ -314,13 +314,17 @@ pub fn deliver(thread: &Thread, frame: &mut TrapFrame) {
     }
 }
 
+/// What calls end with that a signal interrupted.
+pub const RESTARTED: [Errno; 3] =
+    [Errno::ERESTARTSYS, Errno::ERESTARTNOINTR, Errno::ERESTARTNOHAND];
+
 /// The internal error that an interrupted system call left in `rax`.
 fn interrupted_call(frame: &TrapFrame) -> Option<Errno> {
     if frame.vector != khal::VECTOR_SYSCALL {
         return None;
     }
     let value = -(frame.rax as i64);
-    [Errno::ERESTARTSYS, Errno::ERESTARTNOHAND].into_iter().find(|e| i64::from(e.number()) == value)
+    RESTARTED.into_iter().find(|e| i64::from(e.number()) == value)
 }
 
 fn restart(frame: &mut TrapFrame, how: Option<Restart>) {

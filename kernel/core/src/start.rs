@@ -31,7 +31,7 @@ pub fn first_process(
     let root = services.namespace.root();
     let start = Start { root: &root, base: &root };
     let cwd = services.namespace.resolve(start, cwd, Follow::Yes)?;
-    let fs = FsContext { root: root.clone(), cwd };
+    let fs = FsContext { cwd, ..FsContext::at(root.clone()) };
     let stack = wanted.stack.unwrap_or(8 << 20);
     let loaded = exec::load(&services, &fs, path, program.clone(), stack)?;
     let pid = process::new_id();

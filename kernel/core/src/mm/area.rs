@@ -106,6 +106,7 @@ impl Area {
         self.end == next.start
             && self.protection == next.protection
             && self.shared == next.shared
+            && self.may_write == next.may_write
             && self.grows_down == next.grows_down
             && self.small_pages == next.small_pages
             && self.label == next.label

@@ -143,15 +143,17 @@ impl AddressSpace {
             label: from.label,
         })?;
         let mut inner = self.inner.lock();
-        let moved = old_len.min(new_len);
-        inner.tables.relocate(from.start, at, moved).map_err(|_| Errno::ENOMEM)?;
-        let mut removed = Vec::new();
-        if flags & MREMAP_DONTUNMAP == 0 {
-            removed = inner.remove_areas(from.start, from.end)?;
-        }
+        let keep = flags & MREMAP_DONTUNMAP != 0;
+        let moved = inner.move_pages(from, at, old_len.min(new_len), keep);
+        // Without memory for it everything stays where it was.
+        let removed = match moved {
+            Ok(()) if keep => Ok(Vec::new()),
+            Ok(()) => inner.remove_areas(from.start, from.end),
+            Err(_) => inner.remove_areas(at, at + new_len),
+        };
         drop(inner);
-        drop(removed);
-        Ok(at)
+        drop(removed?);
+        moved.map(|()| at)
     }
 
     /// madvise(2).

@@ -339,6 +339,16 @@ impl Inner {
         Ok(())
     }
 
+    /// Moves the pages of the start of `from`, `len` bytes, to `to`, all or none. Afterwards the
+    /// areas of `from` can be removed without memory, unless they are to stay.
+    pub(super) fn move_pages(&mut self, from: &Area, to: u64, len: u64, stay: bool) -> Result<()> {
+        if !stay {
+            self.split_at(from.start)?;
+            self.split_at(from.end)?;
+        }
+        self.tables.relocate(from.start, to, len).map_err(|_| Errno::ENOMEM)
+    }
+
     /// Takes out the areas of `[start, end)` and unmaps their pages.
     pub(super) fn remove_areas(&mut self, start: u64, end: u64) -> Result<Vec<Area>> {
         if self.areas_in(start, end).next().is_none() {
@@ -346,10 +356,10 @@ impl Inner {
         }
         self.split_at(start)?;
         self.split_at(end)?;
+        self.tables.unmap(start, end).map_err(|_| Errno::ENOMEM)?;
         let starts: Vec<u64> = self.areas.range(start..end).map(|(s, _)| *s).collect();
         let removed: Vec<Area> = starts.iter().filter_map(|s| self.areas.remove(s)).collect();
         self.mapped -= removed.iter().map(|a| a.end - a.start).sum::<u64>();
-        self.tables.unmap(start, end).map_err(|_| Errno::ENOMEM)?;
         Ok(removed)
     }
 

@@ -4,8 +4,11 @@
 
 use super::{AddressSpace, Backing, MapRequest, Placement, Protection};
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use khal::user_memory::{copy_from_user, copy_to_user};
 use kio::Errno;
+use kmm::Frame;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const PAGE: u64 = 4096;
 const BASE: u64 = 0x10_0000_0000;
@@ -15,6 +18,12 @@ const TOP: u64 = 0x7000_0000_0000;
 const MREMAP_MAYMOVE: u32 = 1;
 const MREMAP_FIXED: u32 = 2;
 const MADV_DONTNEED: i32 = 4;
+
+/// Tests that count frames, or take them all, cannot run beside others.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Numbers that repeat with their seed (SplitMix64).
 struct Random(u64);
@@ -211,6 +220,7 @@ impl World {
 
 #[test]
 fn random_calls_do_as_the_model() {
+    let _turn = turn();
     for seed in 0..40 {
         let mut world = World::new(seed);
         for _ in 0..1000 {
@@ -239,6 +249,7 @@ impl World {
 
 #[test]
 fn children_and_parents_do_not_see_what_the_other_writes() {
+    let _turn = turn();
     for seed in 100..110 {
         let mut parent = World::new(seed);
         (0..200).for_each(|_| parent.step());
@@ -261,6 +272,7 @@ fn children_and_parents_do_not_see_what_the_other_writes() {
 
 #[test]
 fn all_frames_come_back() {
+    let _turn = turn();
     kmm::hosted::start();
     // What is allocated once and kept: the kernel's own tables, the page of zeroes.
     drop(World::new(0));
@@ -277,6 +289,7 @@ fn all_frames_come_back() {
 
 #[test]
 fn areas_that_become_alike_are_one() {
+    let _turn = turn();
     let mut world = World::new(7);
     let kinds = [Protection::READ, Protection::READ | Protection::WRITE];
     for page in 0..7 {
@@ -291,5 +304,66 @@ fn areas_that_become_alike_are_one() {
     // mremap(2) wants one area.
     let moved = world.space.remap(address(0), 7 * PAGE, 7 * PAGE, 3, address(100));
     assert_eq!(moved.unwrap(), address(100));
+    world.pages.clear();
+}
+
+/// Takes the frames that programs may have, but for `left`.
+fn scarcity(left: usize) -> Vec<Frame> {
+    let mut taken = Vec::new();
+    while let Ok(frame) = Frame::allocate_for_user() {
+        taken.push(frame);
+    }
+    taken.truncate(taken.len().saturating_sub(left));
+    taken
+}
+
+#[test]
+fn what_has_no_memory_changes_nothing() {
+    let _turn = turn();
+    let everything = Protection::READ | Protection::WRITE;
+    for (large, left) in [false, true].into_iter().flat_map(|large| (0..6).map(move |n| (large, n)))
+    {
+        let mut world = World::new(3);
+        let before = if large { Vec::new() } else { scarcity(PAGES as usize + 32) };
+        let request = anonymous(Placement::Fixed(address(0)), PAGES * PAGE, everything);
+        world.space.map(request).unwrap();
+        for page in 0..PAGES {
+            world.pages.insert(page, Page { protection: everything, word: page + 1 });
+            assert!(world.store(page, page + 1));
+        }
+        drop(before);
+        let scarce = scarcity(left);
+        // Tables for a place far away are needed, and small pages at the edges.
+        let far = address(1 << 24);
+        let size = (PAGES - 2) * PAGE;
+        let flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+        let outcome = world.space.remap(address(1), size, size, flags, far);
+        drop(scarce);
+        if outcome.is_ok() {
+            assert_eq!(world.space.remap(far, size, size, flags, address(1)).unwrap(), address(1));
+        } else {
+            assert_eq!(outcome.unwrap_err(), Errno::ENOMEM);
+        }
+        // What the TLB remembers must not hide what the tables lost.
+        for protection in [Protection::READ, everything] {
+            world.space.protect(address(0), PAGES * PAGE, protection).unwrap();
+        }
+        (0..PAGES).for_each(|at| world.check(at));
+        world.pages.clear();
+    }
+}
+
+#[test]
+fn a_file_that_may_not_be_written_stays_apart() {
+    let _turn = turn();
+    let mut world = World::new(9);
+    for (page, may_write) in [(0, true), (1, false)] {
+        let at = Placement::Fixed(address(page));
+        let request = anonymous(at, PAGE, Protection::READ);
+        world.space.map(MapRequest { may_write, ..request }).unwrap();
+    }
+    let mut areas = 0;
+    world.space.for_each_area(|_| areas += 1);
+    assert_eq!(areas, 2);
     world.pages.clear();
 }

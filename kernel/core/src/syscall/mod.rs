@@ -16,6 +16,7 @@ mod time;
 
 pub use system::{RELEASE, VERSION};
 
+use crate::signal::RESTARTED;
 use crate::thread::Thread;
 use core::sync::atomic::{AtomicU64, Ordering};
 use khal::TrapFrame;
@@ -118,7 +119,7 @@ fn enter_special(thread: &Thread, frame: &mut TrapFrame, number: u32) -> Option<
 /// on the way back.
 #[inline(never)]
 fn failed(thread: &Thread, error: Errno) -> u64 {
-    if error == Errno::ERESTARTSYS || error == Errno::ERESTARTNOHAND {
+    if RESTARTED.contains(&error) {
         thread.notice();
     }
     error.as_result() as u64

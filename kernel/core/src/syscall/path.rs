@@ -26,7 +26,6 @@ use crate::thread::Thread;
 use crate::user;
 use alloc::vec::Vec;
 use core::ops::Deref;
-use core::sync::atomic::Ordering;
 use khal::user_memory::copy_from_user;
 use kio::{Errno, FileKind, Result};
 use kvfs::{Follow, Location, Namespace, RenameFlags, Start};
@@ -91,13 +90,12 @@ impl Places {
     /// For `path`, relative to the descriptor `fd` or AT_FDCWD.
     fn new(thread: &Thread, fd: i32, path: &[u8]) -> Result<Self> {
         let absolute = path.first() == Some(&b'/');
-        let fs = thread.process.fs.lock();
-        if absolute || fd == AT_FDCWD {
-            let base = (!absolute).then(|| fs.cwd.clone());
-            return Ok(Self { root: fs.root.clone(), base });
+        let here = !absolute && fd == AT_FDCWD;
+        let (root, base) =
+            thread.process.fs.with(|fs| (fs.root.clone(), here.then(|| fs.cwd.clone())));
+        if absolute || here {
+            return Ok(Self { root, base });
         }
-        let root = fs.root.clone();
-        drop(fs);
         let base = thread.process.files.open_file(fd)?.opened_location();
         let base = base.filter(|b| b.kind() == FileKind::Directory).ok_or(Errno::ENOTDIR)?;
         Ok(Self { root, base: Some(base) })
@@ -120,7 +118,7 @@ fn follow(flags: u32) -> Follow {
 /// The place of a descriptor, or the working directory.
 fn descriptor_location(thread: &Thread, fd: i32) -> Result<Location> {
     if fd == AT_FDCWD {
-        return Ok(thread.process.fs.lock().cwd.clone());
+        return Ok(thread.process.fs.with(|fs| fs.cwd.clone()));
     }
     Ok(thread.process.files.open_file(fd)?.location())
 }
@@ -141,7 +139,7 @@ fn locate(thread: &Thread, fd: i32, address: u64, flags: u32) -> Result<Location
 
 /// Permission bits of a new file.
 fn masked(thread: &Thread, permissions: u32) -> u32 {
-    permissions & 0o7777 & !thread.process.umask.load(Ordering::Relaxed)
+    permissions & 0o7777 & !thread.process.fs.with(|fs| fs.umask)
 }
 
 pub(super) fn readlink(

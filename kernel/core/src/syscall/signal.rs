@@ -3,12 +3,14 @@
 
 use super::Args;
 use super::time::read_timespec;
+use crate::exit::FIRST;
 use crate::process::{self, Process};
 use crate::signal::{self, take};
 use crate::thread::Thread;
-use crate::user;
 use crate::wait::{self, wait_on};
+use crate::{family, user};
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 use kio::{Errno, Events, Instant, Result};
 use ksignal::frame::Trap;
 use ksignal::{SigAction, SigInfo, Signal, SignalSet, SignalStack};
@@ -126,33 +128,26 @@ fn sender(thread: &Thread) -> i32 {
     thread.process.pid as i32
 }
 
-/// The processes that kill(2) means by `pid`.
-fn targets(thread: &Thread, pid: i32) -> Result<alloc::vec::Vec<Arc<Process>>> {
-    use core::sync::atomic::Ordering;
-    let own = &thread.process;
-    let in_group = |group: u32| {
-        let all = process::all().into_iter();
-        all.filter(|p| p.group.load(Ordering::Relaxed) == group).collect()
-    };
-    let found: alloc::vec::Vec<_> = match pid {
-        1.. => process::find(pid as u32).into_iter().collect(),
-        0 => in_group(own.group.load(Ordering::Relaxed)),
-        -1 => process::all().into_iter().filter(|p| p.pid != 1 && p.pid != own.pid).collect(),
-        _ => in_group(pid.unsigned_abs()),
-    };
-    if found.is_empty() { Err(Errno::ESRCH) } else { Ok(found) }
-}
-
 pub(super) fn kill(thread: &Thread, a: Args) -> Result<u64> {
-    let targets = targets(thread, a.i32(0))?;
-    if a.u32(1) == 0 {
-        return Ok(0);
+    let own = &thread.process;
+    // What cannot be a signal is found out after what cannot be a process.
+    let tell = |process: &Arc<Process>| match a.u32(1) {
+        0 => Ok(()),
+        number => {
+            let info = SigInfo::kill(signal_number(number)?, sender(thread), 0);
+            signal::send_to_process(process, info)
+        }
+    };
+    match a.i32(0) {
+        pid @ 1.. => tell(&process::find(pid.unsigned_abs()).ok_or(Errno::ESRCH)?),
+        0 => {
+            let group = own.group.load(Ordering::Relaxed);
+            family::tell_many(|process| family::is_in(process, group), tell)
+        }
+        -1 => family::tell_many(|process| process.pid != FIRST && process.pid != own.pid, tell),
+        group => family::tell_many(|process| family::is_in(process, group.unsigned_abs()), tell),
     }
-    let signal = signal_number(a.u32(1))?;
-    for process in targets {
-        signal::send_to_process(&process, SigInfo::kill(signal, sender(thread), 0))?;
-    }
-    Ok(0)
+    .map(|()| 0)
 }
 
 /// The thread `tid`, of the process `tgid` unless that is 0.

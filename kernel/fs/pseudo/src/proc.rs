@@ -362,7 +362,7 @@ pub(crate) fn network(shared: &Arc<Shared>) -> Arc<dyn Inode> {
 
 /// The texts about mounts as a process sees them.
 pub(crate) fn mounts_of(v: &dyn SystemView, id: u32, info: bool) -> Result<Vec<u8>> {
-    let root = v.process(id).ok_or(Errno::ESRCH)?.root();
+    let root = v.process(id).ok_or(Errno::ESRCH)?.root().ok_or(Errno::EINVAL)?;
     Ok(match info {
         true => mounts::mountinfo(v.namespace(), &root),
         false => mounts::mounts(v.namespace(), &root),

@@ -163,10 +163,10 @@ pub trait ProcessView: Send + Sync {
     }
     /// The program file; `None` for a kernel thread.
     fn executable(&self) -> Option<Location>;
-    /// Its working directory.
-    fn working_directory(&self) -> Location;
-    /// Its root directory.
-    fn root(&self) -> Location;
+    /// Its working directory; `None` when it has ended.
+    fn working_directory(&self) -> Option<Location>;
+    /// Its root directory; `None` when it has ended.
+    fn root(&self) -> Option<Location>;
     /// The arguments, each with a NUL behind it, as they are in its memory.
     fn arguments(&self) -> Vec<u8>;
     /// The environment, each with a NUL behind it.

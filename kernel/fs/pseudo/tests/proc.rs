@@ -122,11 +122,11 @@ impl ProcessView for One {
     fn executable(&self) -> Option<Location> {
         None
     }
-    fn working_directory(&self) -> Location {
-        self.root_of()
+    fn working_directory(&self) -> Option<Location> {
+        Some(self.root_of())
     }
-    fn root(&self) -> Location {
-        self.root_of()
+    fn root(&self) -> Option<Location> {
+        Some(self.root_of())
     }
     fn arguments(&self) -> Vec<u8> {
         b"prog\0-v\0".to_vec()

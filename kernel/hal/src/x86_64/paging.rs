@@ -282,19 +282,14 @@ impl UserPageTable {
         end: u64,
         access: Option<Access>,
     ) -> Result<(), OutOfFrames> {
+        self.split_edges(start, end)?;
         let mut changed = false;
         let mut virt = start;
         while virt < end {
-            let Some((mut table, mut slot, mut level)) = self.find(virt) else {
+            let Some((table, slot, level)) = self.find(virt) else {
                 virt = self.next_mapped(virt, end);
                 continue;
             };
-            let aligned = virt & (HUGE_SIZE - 1) == 0;
-            if level == 1 && (!aligned || end - virt < HUGE_SIZE) {
-                table = self.descend(virt, 0)?;
-                slot = table::slot(virt, 0);
-                level = 0;
-            }
             let entry = table.get(slot);
             let mut flags = entry.flags();
             flags.set(Flags::PRESENT, access.is_some());
@@ -341,8 +336,21 @@ impl UserPageTable {
         virt + PAGE
     }
 
-    /// Unmaps `[start, end)`; frames are freed when no CPU can reach them.
+    /// Splits the large pages that reach over `start` or `end`, so that what follows needs no
+    /// frames and is done wholly or, when this fails, not at all.
+    fn split_edges(&mut self, start: u64, end: u64) -> Result<(), OutOfFrames> {
+        for edge in [start, end] {
+            let inside = edge & (HUGE_SIZE - 1) != 0;
+            if inside && self.find(edge).is_some_and(|(_, _, level)| level == 1) {
+                self.descend(edge, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Unmaps `[start, end)`, all of it or nothing; frames are freed when no CPU can reach them.
     pub fn unmap(&mut self, start: u64, end: u64) -> Result<(), OutOfFrames> {
+        self.split_edges(start, end)?;
         let mut gather = Gather::default();
         let mut virt = start;
         while virt < end {
@@ -351,10 +359,6 @@ impl UserPageTable {
                 continue;
             };
             if level == 1 {
-                if virt & (HUGE_SIZE - 1) != 0 || end - virt < HUGE_SIZE {
-                    self.descend(virt, 0)?;
-                    continue;
-                }
                 gather.huge.push(table.swap(slot, Entry::EMPTY).address());
                 self.resident -= ENTRIES;
                 virt += HUGE_SIZE;
@@ -375,8 +379,21 @@ impl UserPageTable {
         Ok(())
     }
 
-    /// Moves the pages of `[from, from + len)` to `to`, where nothing is mapped.
+    /// Moves the pages of `[from, from + len)` to `to`, where nothing is mapped; all of them or,
+    /// without frames for the tables, none.
     pub fn relocate(&mut self, from: u64, to: u64, len: u64) -> Result<(), OutOfFrames> {
+        let (moved, result) = self.move_entries(from, to, len);
+        if result.is_err() {
+            // The tables where they were are still there, and all pages are small by now.
+            let _ = self.move_entries(to, from, moved);
+            self.flush(to, to + len);
+        }
+        self.flush(from, from + len);
+        result
+    }
+
+    /// Also returns up to where entries were moved, relative to `from`.
+    fn move_entries(&mut self, from: u64, to: u64, len: u64) -> (u64, Result<(), OutOfFrames>) {
         let mut at = 0;
         while at < len {
             let Some((table, slot, level)) = self.find(from + at) else {
@@ -384,15 +401,20 @@ impl UserPageTable {
                 continue;
             };
             if level == 1 {
-                self.descend(from + at, 0)?;
-                continue;
+                match self.descend(from + at, 0) {
+                    Ok(_) => continue,
+                    Err(error) => return (at, Err(error)),
+                }
             }
-            let target = self.descend(to + at, 0)?;
-            target.set(table::slot(to + at, 0), table.swap(slot, Entry::EMPTY));
+            match self.descend(to + at, 0) {
+                Ok(target) => {
+                    target.set(table::slot(to + at, 0), table.swap(slot, Entry::EMPTY));
+                }
+                Err(error) => return (at, Err(error)),
+            }
             at += PAGE;
         }
-        self.flush(from, from + len);
-        Ok(())
+        (len, Ok(()))
     }
 
     /// Maps the pages of `[start, end)` in `child` too, and takes from both the right to

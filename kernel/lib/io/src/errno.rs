@@ -32,6 +32,8 @@ impl Errno {
     /// Kernel internal: restart the call unless a handler without
     /// `SA_RESTART` runs, then `EINTR`. A program never sees it.
     pub const ERESTARTSYS: Self = Self(512);
+    /// Kernel internal: restart in any case, after a handler too.
+    pub const ERESTARTNOINTR: Self = Self(513);
     /// Kernel internal: restart only if no handler runs (poll, nanosleep).
     pub const ERESTARTNOHAND: Self = Self(514);
 

@@ -88,6 +88,7 @@ pub enum Restart {
 pub fn resume(error: Errno, handler: Option<&SigAction>) -> Option<Restart> {
     let restarts = handler.is_none_or(|action| action.flags.contains(ActionFlags::RESTART));
     match error {
+        Errno::ERESTARTNOINTR => Some(Restart::Again),
         Errno::ERESTARTSYS if restarts => Some(Restart::Again),
         Errno::ERESTARTNOHAND if handler.is_none() => Some(Restart::Again),
         Errno::ERESTARTSYS | Errno::ERESTARTNOHAND => Some(Restart::Fail(Errno::EINTR)),

@@ -135,6 +135,7 @@ fn interrupted_calls_restart_by_the_rules() {
     assert_eq!(resume(Errno::ERESTARTSYS, Some(&plain)), eintr);
     assert_eq!(resume(Errno::ERESTARTNOHAND, Some(&restarting)), eintr);
     assert_eq!(resume(Errno::ERESTARTNOHAND, None), Some(Restart::Again));
+    assert_eq!(resume(Errno::ERESTARTNOINTR, Some(&SigAction::default())), Some(Restart::Again));
     assert_eq!(resume(Errno::EAGAIN, Some(&plain)), None);
 }
 

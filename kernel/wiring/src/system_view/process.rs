@@ -140,7 +140,10 @@ impl ProcessView for View {
         let sizes = Sizes::of(&space, executable.as_ref());
         let (size, resident) = space.usage();
         let (ignored, caught) = dispositions(p);
-        let mut leader = self.thread(p.pid).unwrap_or_default();
+        let mut leader = self.thread(p.pid).unwrap_or_else(|| ThreadStatus {
+            name: p.image.lock().name.clone(),
+            ..ThreadStatus::default()
+        });
         leader.user = p.cpu_time();
         if p.family.has_ended() {
             leader.state = 'Z';
@@ -150,7 +153,7 @@ impl ProcessView for View {
             parent: p.family.parent.load(Ordering::Relaxed),
             group: p.group.load(Ordering::Relaxed),
             session: p.session.load(Ordering::Relaxed),
-            umask: p.umask.load(Ordering::Relaxed),
+            umask: p.fs.with(|fs| fs.umask),
             pending: p.signals.pending().bits(),
             ignored,
             caught,
@@ -188,12 +191,12 @@ impl ProcessView for View {
         self.0.image.lock().executable.clone()
     }
 
-    fn working_directory(&self) -> Location {
-        self.0.fs.lock().cwd.clone()
+    fn working_directory(&self) -> Option<Location> {
+        (!self.0.family.has_ended()).then(|| self.0.places().cwd)
     }
 
-    fn root(&self) -> Location {
-        self.0.fs.lock().root.clone()
+    fn root(&self) -> Option<Location> {
+        (!self.0.family.has_ended()).then(|| self.0.places().root)
     }
 
     fn arguments(&self) -> Vec<u8> {

@@ -6,7 +6,6 @@ use crate::mm::file_pages;
 use crate::syscall::Args;
 use crate::thread::Thread;
 use crate::user;
-use core::sync::atomic::Ordering;
 use core::time::Duration;
 use kio::{Errno, File, FileKind, Result};
 use kvfs::{AttributeChange, SetTime};
@@ -193,6 +192,7 @@ pub(in crate::syscall) fn truncate(thread: &Thread, a: Args) -> Result<u64> {
 }
 
 pub(in crate::syscall) fn umask(thread: &Thread, a: Args) -> Result<u64> {
-    let old = thread.process.umask.swap(a.u32(0) & 0o777, Ordering::Relaxed);
+    let mask = a.u32(0) & 0o777;
+    let old = thread.process.fs.with(|fs| core::mem::replace(&mut fs.umask, mask));
     Ok(u64::from(old))
 }

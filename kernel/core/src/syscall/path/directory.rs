@@ -16,7 +16,7 @@ fn directory(at: Location) -> Result<Location> {
 
 /// Puts a directory in a slot of the process; the old one goes after the lock.
 fn change(thread: &Thread, at: Location, slot: fn(&mut FsContext) -> &mut Location) {
-    let old = core::mem::replace(slot(&mut thread.process.fs.lock()), at);
+    let old = thread.process.fs.with(|fs| core::mem::replace(slot(fs), at));
     drop(old);
 }
 
@@ -39,7 +39,7 @@ pub(in crate::syscall) fn chroot(thread: &Thread, a: Args) -> Result<u64> {
 }
 
 pub(in crate::syscall) fn getcwd(thread: &Thread, a: Args) -> Result<u64> {
-    let fs = thread.process.fs.lock().clone();
+    let fs = thread.process.places();
     let mut path = namespace(thread).working_directory(&fs.root, &fs.cwd)?;
     path.push(0);
     if path.len() > a.usize(1) {
@@ -94,7 +94,7 @@ impl Listing {
             return Ok(());
         }
         if from <= 1 {
-            let root = thread.process.fs.lock().root.clone();
+            let root = thread.process.fs.with(|fs| fs.root.clone());
             dot(b"..", 2, &namespace(thread).parent_of(&root, at))?;
         }
         Ok(())

@@ -201,6 +201,7 @@ fn spawn_process(thread: &Thread, frame: &TrapFrame, request: &Request) -> Resul
     limits::check_kernel_memory(PROCESS_SIZE)?;
     // Needed at the end of any process, when it may not be had any more.
     AddressSpace::vacant().ok_or(Errno::ENOMEM)?;
+    let signals = family::signals_for_many();
     let lends = request.has(CLONE_VM);
     let space = if lends { thread.space() } else { Arc::new(thread.space().fork()?) };
     let pid = process::new_id();
@@ -220,13 +221,19 @@ fn spawn_process(thread: &Thread, frame: &TrapFrame, request: &Request) -> Resul
         // As on Linux, where the child itself writes it: what fails is not told.
         let _ = space.write(request.child_tid, &pid.to_le_bytes());
     }
-    if request.has(CLONE_PIDFD)
-        && let Err(error) = install_pidfd(thread, &child, request.pidfd)
-    {
+    let pidfd = match request.has(CLONE_PIDFD) {
+        true => install_pidfd(thread, &child, request.pidfd).map(Some),
+        false => Ok(None),
+    };
+    let added = pidfd.and_then(|pidfd| {
+        family::add(&child, &thread.process, signals).inspect_err(|_| {
+            pidfd.map(|fd| thread.process.files.close(fd));
+        })
+    });
+    if let Err(error) = added {
         child.remove_thread(pid);
         return Err(error);
     }
-    family::add(&child, &thread.process);
     sched::spawn(task);
     if request.has(CLONE_VFORK) {
         wait_for_memory(&child);
@@ -234,12 +241,13 @@ fn spawn_process(thread: &Thread, frame: &TrapFrame, request: &Request) -> Resul
     Ok(u64::from(pid))
 }
 
-fn install_pidfd(thread: &Thread, child: &Arc<Process>, address: u64) -> Result<()> {
+fn install_pidfd(thread: &Thread, child: &Arc<Process>, address: u64) -> Result<i32> {
     let fd = pidfd::install(thread, child, 0)?;
-    user::write_u32(address, fd.cast_unsigned()).inspect_err(|_| {
+    let written = user::write_u32(address, fd.cast_unsigned()).inspect_err(|_| {
         // Nobody else can have closed it, and what cannot be closed is gone.
         let _ = thread.process.files.close(fd);
-    })
+    });
+    written.map(|()| fd)
 }
 
 /// vfork(2): the parent goes on when the child uses its memory no more.

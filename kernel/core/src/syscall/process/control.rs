@@ -46,6 +46,7 @@ pub(in super::super) fn prctl(thread: &Thread, a: Args) -> Result<u64> {
     const SET_TIMERSLACK: u32 = 29;
     const GET_TIMERSLACK: u32 = 30;
     const SET_CHILD_SUBREAPER: u32 = 36;
+    const GET_CHILD_SUBREAPER: u32 = 37;
     const SET_NO_NEW_PRIVS: u32 = 38;
     const GET_NO_NEW_PRIVS: u32 = 39;
     const SET_THP_DISABLE: u32 = 41;
@@ -73,6 +74,14 @@ pub(in super::super) fn prctl(thread: &Thread, a: Args) -> Result<u64> {
             let signal = thread.process.family.death_signal.load(Ordering::Relaxed);
             user::write_u32(a.u64(1), signal).map(|()| 0)
         }
+        SET_CHILD_SUBREAPER => {
+            thread.process.family.reaps.store(a.u64(1) != 0, Ordering::Relaxed);
+            Ok(0)
+        }
+        GET_CHILD_SUBREAPER => {
+            let reaps = thread.process.family.reaps.load(Ordering::Relaxed);
+            user::write_u32(a.u64(1), u32::from(reaps)).map(|()| 0)
+        }
         GET_DUMPABLE | CAPBSET_READ => Ok(1),
         GET_TIMERSLACK => Ok(50_000),
         GET_KEEPCAPS => Ok(u64::from(thread.credentials.lock().keep_capabilities)),
@@ -92,7 +101,7 @@ pub(in super::super) fn prctl(thread: &Thread, a: Args) -> Result<u64> {
             Ok(0)
         }
         GET_THP_DISABLE | GET_SECCOMP => Ok(0),
-        SET_DUMPABLE | SET_TIMERSLACK | SET_CHILD_SUBREAPER | SET_THP_DISABLE => Ok(0),
+        SET_DUMPABLE | SET_TIMERSLACK | SET_THP_DISABLE => Ok(0),
         _ => Err(Errno::EINVAL),
     }
 }

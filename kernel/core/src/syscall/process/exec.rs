@@ -88,8 +88,8 @@ fn execute(
     let mut strings = Strings::for_stack(stack);
     let arguments = strings.read(arguments)?;
     let program = Program { arguments, environment: strings.read(environment)? };
-    let fs = process.fs.lock().clone();
-    let loaded = exec::load(&process.services, &fs, path, program.clone(), stack)?;
+    let loaded = exec::load(&process.services, &process.places(), path, program.clone(), stack)?;
+    process.files.unshare()?;
     end_other_threads(thread)?;
     process.set_space(loaded.space.clone());
     thread.set_space(loaded.space.clone());
@@ -110,8 +110,11 @@ fn end_other_threads(thread: &Thread) -> Result<()> {
         return Err(Errno::EAGAIN);
     }
     let alone = wait::wait_through_signals(&process.changed, || process.thread_count() == 1);
-    thread.become_first();
+    if alone {
+        thread.become_first();
+    }
     process.end_exec();
+    // Not alone: the process was killed meanwhile, and this thread ends before user code.
     if alone { Ok(()) } else { Err(Errno::EINTR) }
 }
 

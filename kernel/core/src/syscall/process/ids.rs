@@ -2,9 +2,8 @@
 //! Process group and session ids, and what is told of priorities.
 
 use super::super::Args;
-use crate::process;
 use crate::thread::Thread;
-use crate::user;
+use crate::{family, process, user};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use kio::{Errno, Result};
@@ -21,14 +20,7 @@ pub(in super::super) fn setpgid(thread: &Thread, a: Args) -> Result<u64> {
     if a.i32(1) < 0 {
         return Err(Errno::EINVAL);
     }
-    let target = process_of(thread, a.u32(0))?;
-    // A session leader keeps its group.
-    if target.session.load(Ordering::Relaxed) == target.pid {
-        return Err(Errno::EPERM);
-    }
-    let group = if a.u32(1) == 0 { target.pid } else { a.u32(1) };
-    target.group.store(group, Ordering::Relaxed);
-    Ok(0)
+    family::set_group(&thread.process, a.u32(0), a.u32(1)).map(|()| 0)
 }
 
 pub(in super::super) fn getpgid(thread: &Thread, pid: u32) -> Result<u64> {
@@ -36,13 +28,8 @@ pub(in super::super) fn getpgid(thread: &Thread, pid: u32) -> Result<u64> {
 }
 
 pub(in super::super) fn setsid(thread: &Thread) -> Result<u64> {
-    let own = &thread.process;
-    if own.group.load(Ordering::Relaxed) == own.pid {
-        return Err(Errno::EPERM);
-    }
-    own.group.store(own.pid, Ordering::Relaxed);
-    own.session.store(own.pid, Ordering::Relaxed);
-    Ok(u64::from(own.pid))
+    family::begin_session(&thread.process)?;
+    Ok(u64::from(thread.process.pid))
 }
 
 pub(in super::super) fn getsid(thread: &Thread, a: Args) -> Result<u64> {

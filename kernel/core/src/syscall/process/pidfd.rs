@@ -39,11 +39,12 @@ pub(super) fn install(thread: &Thread, process: &Arc<Process>, flags: u32) -> Re
     event::install(thread, Arc::new(file), flags | OpenFlags::CLOEXEC.bits())
 }
 
-/// The process behind a descriptor; `EBADF` when it is of something else.
-pub(super) fn process_of(thread: &Thread, fd: i32) -> Result<Arc<Process>> {
+/// The process behind a descriptor, and whether that has PIDFD_NONBLOCK; `EBADF` when it is
+/// of something else.
+pub(super) fn process_of(thread: &Thread, fd: i32) -> Result<(Arc<Process>, bool)> {
     let open = thread.process.files.usable(fd)?;
     let file = open.file().as_any().downcast_ref::<PidFd>().ok_or(Errno::EBADF)?;
-    Ok(file.process.clone())
+    Ok((file.process.clone(), open.nonblocking()))
 }
 
 pub(in super::super) fn pidfd_open(thread: &Thread, a: Args) -> Result<u64> {
@@ -59,7 +60,7 @@ pub(in super::super) fn pidfd_send_signal(thread: &Thread, a: Args) -> Result<u6
     if a.u32(3) != 0 {
         return Err(Errno::EINVAL);
     }
-    let process = process_of(thread, a.i32(0))?;
+    let (process, _) = process_of(thread, a.i32(0))?;
     // Its id may belong to another one by now.
     let lives = process::find(process.pid).is_some_and(|found| Arc::ptr_eq(&found, &process));
     let info = signal::info_for(thread, &process, a.u32(1), a.u64(2))?;

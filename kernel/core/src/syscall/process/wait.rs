@@ -31,7 +31,12 @@ fn kind(options: u32) -> Kind {
 
 /// A child that has ended; `None` when there is none yet and `options` say not to wait.
 fn wait_for(thread: &Thread, which: Which, options: u32) -> Result<Option<Ended>> {
-    let wish = Wish { which, kind: kind(options), keep: options & WNOWAIT != 0 };
+    let wish = Wish {
+        which,
+        kind: kind(options),
+        keep: options & WNOWAIT != 0,
+        ends: options & WEXITED != 0,
+    };
     let process = &thread.process;
     if options & WNOHANG != 0 {
         return match family::collect(process, &wish) {
@@ -68,7 +73,7 @@ pub(in super::super) fn wait4(thread: &Thread, a: Args) -> Result<u64> {
         i32::MIN => return Err(Errno::ESRCH),
         _ => Which::Group(pid.unsigned_abs()),
     };
-    let Some(ended) = wait_for(thread, which, options)? else { return Ok(0) };
+    let Some(ended) = wait_for(thread, which, options | WEXITED)? else { return Ok(0) };
     if a.u64(1) != 0 {
         user::write_u32(a.u64(1), status_word(ended.exit))?;
     }
@@ -78,7 +83,21 @@ pub(in super::super) fn wait4(thread: &Thread, a: Args) -> Result<u64> {
     Ok(u64::from(ended.pid))
 }
 
+/// What is told of a child goes out in any case: zeroes where there is none.
 pub(in super::super) fn waitid(thread: &Thread, a: Args) -> Result<u64> {
+    let result = wait_by_id(thread, a);
+    let ended = result.as_ref().ok().and_then(Option::as_ref);
+    if a.u64(2) != 0 {
+        let info = ended.map(|ended| ended.info(Signal::SIGCHLD).encode());
+        user::write(a.u64(2), &info.unwrap_or([0; 128])[..48])?;
+    }
+    if let Some(ended) = ended.filter(|_| a.u64(4) != 0) {
+        time::write_usage(a.u64(4), ended.cpu_time, 0)?;
+    }
+    result.map(|_| 0)
+}
+
+fn wait_by_id(thread: &Thread, a: Args) -> Result<Option<Ended>> {
     const P_ALL: u32 = 0;
     const P_PID: u32 = 1;
     const P_PGID: u32 = 2;
@@ -88,21 +107,23 @@ pub(in super::super) fn waitid(thread: &Thread, a: Args) -> Result<u64> {
     if options & !known != 0 || options & (WEXITED | WUNTRACED | WCONTINUED) == 0 {
         return Err(Errno::EINVAL);
     }
+    let mut patient = true;
     let which = match a.u32(0) {
         P_ALL => Which::Any,
         P_PID if id > 0 => Which::Process(id.unsigned_abs()),
         P_PGID if id > 0 => Which::Group(id.unsigned_abs()),
-        P_PIDFD => Which::Process(pidfd::process_of(thread, id)?.pid),
+        P_PIDFD => {
+            let (process, nonblocking) = pidfd::process_of(thread, id)?;
+            patient = patient && !nonblocking;
+            Which::Process(process.pid)
+        }
         P_PGID if id == 0 => Which::Group(own_group(thread)),
         _ => return Err(Errno::EINVAL),
     };
-    let ended = wait_for(thread, which, options)?;
-    if a.u64(2) != 0 {
-        let info = ended.map(|ended| ended.info(Signal::SIGCHLD).encode());
-        user::write(a.u64(2), &info.unwrap_or([0; 128])[..48])?;
+    let hang = if patient { 0 } else { WNOHANG };
+    let ended = wait_for(thread, which, options | hang)?;
+    if ended.is_none() && !patient && options & WNOHANG == 0 {
+        return Err(Errno::EAGAIN);
     }
-    if let Some(ended) = ended.filter(|_| a.u64(4) != 0) {
-        time::write_usage(a.u64(4), ended.cpu_time, 0)?;
-    }
-    Ok(0)
+    Ok(ended)
 }

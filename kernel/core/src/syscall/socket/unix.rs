@@ -4,7 +4,6 @@
 use super::address::{AF_UNIX, AF_UNSPEC, RawAddress};
 use crate::thread::Thread;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
 use kio::{Errno, FileKind, Result, Socket, SocketAddress};
 use kipc::{UnixKind, UnixSocket};
 use kvfs::{Follow, Location, Start};
@@ -49,10 +48,10 @@ pub(super) fn bind(thread: &Thread, socket: &UnixSocket, raw: &RawAddress) -> Re
         Name::Abstract(name) => return socket.bind(&SocketAddress::Unix(name.to_vec())),
         Name::Path(path) => path,
     };
-    let fs = thread.process.fs.lock().clone();
+    let fs = thread.process.places();
     let start = Start { root: &fs.root, base: &fs.cwd };
     let namespace = &thread.process.services.namespace;
-    let permissions = 0o777 & !thread.process.umask.load(Ordering::Relaxed);
+    let permissions = 0o777 & !fs.umask;
     let made = namespace.make_node(start, path, FileKind::Socket, permissions, 0);
     let at = made.map_err(|e| if e == Errno::EEXIST { Errno::EADDRINUSE } else { e })?;
     key_of(&at).and_then(|key| socket.bind_inode(path, &key)).inspect_err(|_| {
@@ -66,7 +65,7 @@ fn find(thread: &Thread, raw: &RawAddress) -> Result<SocketAddress> {
         Name::Abstract(name) => return Ok(SocketAddress::Unix(name.to_vec())),
         Name::Path(path) => path,
     };
-    let fs = thread.process.fs.lock().clone();
+    let fs = thread.process.places();
     let start = Start { root: &fs.root, base: &fs.cwd };
     let at = thread.process.services.namespace.resolve(start, path, Follow::Yes)?;
     if at.kind() != FileKind::Socket {
