@@ -30,12 +30,7 @@ const FIRMWARE_PATIENCE: Duration = Duration::from_millis(100);
 /// Ends the running thread; with the last one, its process.
 pub fn exit_thread() -> ! {
     if let Some(thread) = sched::current_thread() {
-        futex::release_robust_list(thread.robust_list.load(Ordering::Relaxed), thread.tid());
-        let clear = thread.clear_tid.swap(0, Ordering::Relaxed);
-        if clear != 0 && user::write_u32(clear, 0).is_ok() {
-            let _ = futex::wake(clear, true, 1, u32::MAX);
-            let _ = futex::wake(clear, false, 1, u32::MAX);
-        }
+        leave_memory(thread);
         let spent = thread.cpu_time().as_nanos() as u64;
         thread.process.finished_cpu_time.fetch_add(spent, Ordering::Relaxed);
         if thread.tid() == thread.process.pid {
@@ -47,6 +42,18 @@ pub fn exit_thread() -> ! {
         thread.process.changed.notify(Events::READABLE);
     }
     sched::exit_task()
+}
+
+/// What others wait for in the memory that the running thread leaves, at its end or for that of
+/// another program: robust futexes, CLONE_CHILD_CLEARTID.
+pub fn leave_memory(thread: &Thread) {
+    let robust = thread.robust_list.swap(0, Ordering::Relaxed);
+    futex::release_robust_list(robust, thread.tid());
+    let clear = thread.clear_tid.swap(0, Ordering::Relaxed);
+    if clear != 0 && user::write_u32(clear, 0).is_ok() {
+        let _ = futex::wake(clear, true, 1, u32::MAX);
+        let _ = futex::wake(clear, false, 1, u32::MAX);
+    }
 }
 
 /// exit_group(2).

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 static pthread_mutex_t robust, shared_robust;
 static pthread_mutex_t *elsewhere;
@@ -225,8 +226,44 @@ static void directed(void)
 	SHOW(counted);
 }
 
-int main(void)
+/* A process that executes a program leaves what it holds, as one that ends. */
+static void executed(void)
 {
+	pthread_mutex_t *mutex =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pthread_mutexattr_t robust;
+	pthread_mutexattr_init(&robust);
+	pthread_mutexattr_setpshared(&robust, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(mutex, &robust);
+	int p[2];
+	char c;
+	MUST(pipe(p) == 0);
+	fflush(stdout);
+	pid_t child = fork();
+	MUST(child >= 0);
+	if (child == 0) {
+		pthread_mutex_lock(mutex);
+		dup2(p[1], 1);
+		execl("/proc/self/exe", "robust", "wait", NULL);
+		_exit(99);
+	}
+	MUST(read(p[0], &c, 1) == 1);
+	struct timespec limit;
+	clock_gettime(CLOCK_REALTIME, &limit);
+	limit.tv_sec += 3;
+	SHOW(pthread_mutex_timedlock(mutex, &limit) == EOWNERDEAD);
+	kill(child, SIGKILL);
+	SHOW(waitpid(child, NULL, 0) == child);
+}
+
+int main(int argc, char **argv)
+{
+	(void)argv;
+	if (argc > 1) {
+		MUST(write(1, "w", 1) == 1);
+		pause();
+	}
 	robust_mutex(&robust, PTHREAD_PROCESS_PRIVATE);
 	robust_mutex(&shared_robust, PTHREAD_PROCESS_SHARED);
 	elsewhere = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -234,5 +271,6 @@ int main(void)
 	cancellation();
 	barriers();
 	directed();
+	executed();
 	return 0;
 }

@@ -28,9 +28,9 @@ impl AddressSpace {
         let copy = Self::new(own.map_top)?;
         let mut child = copy.inner.lock();
         let Inner { areas, tables, .. } = &mut *own;
-        for area in areas.values().filter(|area| !area.shared) {
-            tables.share(&mut child.tables, area.start, area.end).map_err(|_| Errno::ENOMEM)?;
-        }
+        let private = areas.values().filter(|area| !area.shared);
+        let ranges = private.map(|area| (area.start, area.end));
+        tables.share(&mut child.tables, ranges).map_err(|_| Errno::ENOMEM)?;
         child.areas = areas.clone();
         child.break_start = own.break_start;
         child.break_end = own.break_end;

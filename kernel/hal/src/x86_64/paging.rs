@@ -417,24 +417,28 @@ impl UserPageTable {
         (len, Ok(()))
     }
 
-    /// Maps the pages of `[start, end)` in `child` too, and takes from both the right to
-    /// write: fork(2). What is shared like this has more than one reference.
-    pub fn share(&mut self, child: &mut Self, start: u64, end: u64) -> Result<(), OutOfFrames> {
+    /// Maps the pages of the `ranges` in `child` too, and takes from both the right to write:
+    /// fork(2). What is shared like this has more than one reference.
+    pub fn share(
+        &mut self,
+        child: &mut Self,
+        mut ranges: impl Iterator<Item = (u64, u64)>,
+    ) -> Result<(), OutOfFrames> {
+        let result = ranges.try_for_each(|(start, end)| self.share_range(child, start, end));
+        // Once: each makes all CPUs of this program forget everything of it.
+        self.flush(0, USER_END);
+        result
+    }
+
+    fn share_range(&mut self, child: &mut Self, start: u64, end: u64) -> Result<(), OutOfFrames> {
         let mut virt = start;
-        let result = loop {
-            if virt >= end {
-                break Ok(());
-            }
+        while virt < end {
             if self.find(virt).is_none() {
                 virt = self.next_mapped(virt, end);
                 continue;
             }
             // Each frame of a large page is copied on its own.
-            let entries = self.descend(virt, 0).and_then(|own| Ok((own, child.descend(virt, 0)?)));
-            let (own, other) = match entries {
-                Ok(entries) => entries,
-                Err(error) => break Err(error),
-            };
+            let (own, other) = (self.descend(virt, 0)?, child.descend(virt, 0)?);
             let slot = table::slot(virt, 0);
             let entry = own.get(slot);
             let read_only = Entry(entry.0 & !Flags::WRITE.bits());
@@ -447,9 +451,8 @@ impl UserPageTable {
             other.set(slot, read_only);
             child.resident += 1;
             virt += PAGE;
-        };
-        self.flush(start, end);
-        result
+        }
+        Ok(())
     }
 
     fn flush(&self, start: u64, end: u64) {

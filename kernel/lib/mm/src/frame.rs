@@ -162,7 +162,11 @@ pub fn kernel_can_spare(bytes: usize) -> bool {
         let left = FREE_FRAMES.load(Ordering::Relaxed).saturating_sub(bytes.div_ceil(FRAME_SIZE));
         left > RESERVE.load(Ordering::Relaxed) / 2
     };
-    enough() || heap::trim() && enough()
+    // Another CPU may have trimmed in between.
+    enough() || {
+        heap::trim();
+        enough()
+    }
 }
 
 /// One frame, shared by reference count: a clone is the same frame. It is

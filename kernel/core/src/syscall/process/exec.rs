@@ -4,9 +4,8 @@
 use super::super::{Args, path};
 use crate::exec::{self, Program};
 use crate::thread::{NAME_SIZE, Thread};
-use crate::{family, limits, user, wait};
+use crate::{exit, family, limits, user, wait};
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
 use khal::{TrapFrame, tasks};
 use kio::{Errno, Result};
 
@@ -91,6 +90,7 @@ fn execute(
     let loaded = exec::load(&process.services, &process.places(), path, program.clone(), stack)?;
     process.files.unshare()?;
     end_other_threads(thread)?;
+    exit::leave_memory(thread);
     process.set_space(loaded.space.clone());
     thread.set_space(loaded.space.clone());
     process.memory.give_back();
@@ -126,8 +126,6 @@ fn forget_the_old_program(thread: &Thread) {
     process.forget_timers(0);
     process.files.close_marked();
     family::after_exec(process);
-    thread.clear_tid.store(0, Ordering::Relaxed);
-    thread.robust_list.store(0, Ordering::Relaxed);
     thread.credentials.lock().after_exec();
     let own = tasks::current();
     own.set_fs_base(0);
