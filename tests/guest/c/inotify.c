@@ -245,9 +245,142 @@ static void watches(void)
 	close(epoll);
 	unlink("d/late"), unlink("d/some-name");
 
-	/* More than fits. */
 	TRY(inotify_rm_watch(in, 1));
 	drain("alone");
+}
+
+static void touch(const char *name)
+{
+	close(creat(name, 0600));
+}
+
+/* A watch is of the file, whatever names come and go. */
+static void links(void)
+{
+	MUST(inotify_add_watch(in, "d", IN_ALL_EVENTS) > 0);
+	MUST(inotify_add_watch(in, "e", IN_ALL_EVENTS) > 0);
+	touch("d/one");
+	int w = inotify_add_watch(in, "d/one", IN_ALL_EVENTS);
+	drain("links");
+	MUST(link("d/one", "e/two") == 0);
+	drain("a second name");
+	TRY(inotify_add_watch(in, "e/two", IN_ALL_EVENTS) == w);
+	int fd = open("e/two", O_RDWR);
+	MUST(write(fd, "x", 1) == 1 && fchmod(fd, 0640) == 0);
+	close(fd);
+	drain("through the second");
+	MUST(truncate("e/two", 0) == 0);
+	drain("cut by the second");
+	MUST(unlink("d/one") == 0);
+	drain("the watched name goes");
+	fd = open("e/two", O_RDWR);
+	MUST(write(fd, "y", 1) == 1);
+	close(fd);
+	drain("the other goes on");
+	MUST(link("e/two", "d/three") == 0 && rename("d/three", "d/four") == 0);
+	drain("a third that moves");
+	touch("d/over");
+	MUST(rename("d/over", "d/four") == 0);
+	drain("replaced");
+	MUST(unlink("e/two") == 0);
+	drain("the last goes");
+
+	touch("d/five");
+	MUST(link("d/five", "e/five") == 0);
+	MUST(inotify_add_watch(in, "d/five", IN_ALL_EVENTS) > 0);
+	drain("two names");
+	MUST(rename("d/five", "e/five") == 0);
+	drain("moved onto itself");
+	MUST(rename("d/four", "d/five") == 0);
+	drain("the watched one replaced");
+	fd = open("e/five", O_RDONLY);
+	close(fd);
+	drain("the other is told of");
+	MUST(unlink("e/five") == 0 && unlink("d/five") == 0);
+	drain("no name");
+	MUST(symlink("x", "d/sym") == 0 && link("d/sym", "e/sym") == 0);
+	MUST(inotify_add_watch(in, "d/sym", IN_ALL_EVENTS | IN_DONT_FOLLOW) > 0);
+	drain("a symbolic link");
+	MUST(unlink("d/sym") == 0);
+	drain("one name left");
+	MUST(unlink("e/sym") == 0);
+	drain("none left");
+}
+
+/* What has no name ends when nobody has it open. */
+static void ends(void)
+{
+	int fd = open("d/a", O_RDWR | O_CREAT, 0600);
+	MUST(link("d/a", "e/a") == 0);
+	MUST(inotify_add_watch(in, "d/a", IN_ALL_EVENTS) > 0);
+	drain("open");
+	MUST(unlink("d/a") == 0);
+	drain("by a name that goes");
+	MUST(unlink("e/a") == 0);
+	drain("no name is used any more");
+	close(fd);
+	drain("closed");
+
+	touch("d/b");
+	MUST(link("d/b", "e/b") == 0);
+	MUST(inotify_add_watch(in, "d/b", IN_ALL_EVENTS) > 0);
+	fd = open("e/b", O_RDWR);
+	drain("open");
+	MUST(unlink("d/b") == 0 && unlink("e/b") == 0);
+	drain("by the last name");
+	MUST(write(fd, "x", 1) == 1);
+	int second = dup(fd);
+	close(fd);
+	drain("written");
+	close(second);
+	drain("closed");
+
+	fd = open("d/c", O_RDWR | O_CREAT, 0600);
+	MUST(inotify_add_watch(in, "d/c", IN_ALL_EVENTS) > 0);
+	touch("d/new");
+	drain("open");
+	MUST(rename("d/new", "d/c") == 0);
+	drain("replaced");
+	close(fd);
+	drain("closed");
+	MUST(unlink("d/c") == 0);
+
+	MUST(mkdir("d/dir", 0700) == 0);
+	MUST(inotify_add_watch(in, "d/dir", IN_ALL_EVENTS) > 0);
+	fd = open("d/dir", O_RDONLY | O_DIRECTORY);
+	drain("a directory");
+	MUST(rmdir("d/dir") == 0);
+	drain("removed");
+	close(fd);
+	drain("closed");
+	MUST(mkdir("d/dir", 0700) == 0);
+	MUST(inotify_add_watch(in, "d/dir", IN_ALL_EVENTS) > 0);
+	MUST(rmdir("d/dir") == 0);
+	drain("removed at once");
+
+	/* Watched when it has no name, and given one. */
+	MUST(inotify_rm_watch(in, 1) == 0 && inotify_rm_watch(in, 2) == 0);
+	drain("alone");
+	char path[40];
+	fd = open("d", O_TMPFILE | O_RDWR, 0600);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	TRY(inotify_add_watch(in, path, IN_ALL_EVENTS) > 0);
+	MUST(linkat(AT_FDCWD, path, AT_FDCWD, "d/named", AT_SYMLINK_FOLLOW) == 0);
+	drain("named");
+	close(fd);
+	drain("closed");
+	unlink("d/named");
+	drain("gone");
+	fd = open("d/e", O_RDWR | O_CREAT, 0600);
+	unlink("d/e");
+	TRY(inotify_add_watch(in, path, IN_ALL_EVENTS) > 0);
+	close(fd);
+	drain("never named again");
+}
+
+static void limits(void)
+{
+	/* More than fits. */
 	int full = inotify_init1(IN_NONBLOCK);
 	MUST(inotify_add_watch(full, "d", IN_CREATE | IN_DELETE) == 1);
 	for (int i = 0; i < 8300; i++) {
@@ -306,6 +439,14 @@ static void crowd(void)
 		;
 }
 
+/* With an instance that has seen nothing. */
+static void again(void (*test)(void))
+{
+	close(in);
+	in = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	test();
+}
+
 int main(void)
 {
 	umask(022);
@@ -316,7 +457,10 @@ int main(void)
 	files();
 	moves();
 	watches();
-	crowd();
+	again(links);
+	ends();
+	again(limits);
+	again(crowd);
 	close(in);
 	rmdir("d"), rmdir("e");
 	MUST(chdir("/") == 0);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Remembered names, and places in the tree of mounts.
 
-use crate::notify::Watches;
-use crate::{Inode, Mount, NAME_MAX};
+use crate::{Inode, Mount, NAME_MAX, notify, watches};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -37,8 +36,6 @@ pub struct Dentry {
     /// Mounts that sit on this dentry.
     pub(crate) mounts: AtomicUsize,
     place: SpinLock<Place>,
-    /// Who wants to know what happens to it.
-    pub(crate) watches: Watches,
     /// The remembered names, and the lock of the directory.
     pub(crate) children: SpinLock<Children>,
 }
@@ -57,7 +54,6 @@ impl Dentry {
             dead: AtomicBool::new(false),
             mounts: AtomicUsize::new(0),
             place: SpinLock::new(Place { parent, name: name.into(), unlinked: false }),
-            watches: Watches::default(),
             children: SpinLock::new(BTreeMap::new()),
         })
     }
@@ -182,8 +178,8 @@ impl Dentry {
         }
     }
 
-    /// Forgets the names below that nobody uses. Deepest first, so that a
-    /// directory goes when all below it went.
+    /// Forgets the names below that nobody uses or watches: not every file system gives the
+    /// same inode again. Deepest first, so that a directory goes when all below it went.
     pub(crate) fn forget_unused(self: &Arc<Self>) {
         let mut directories: Vec<Arc<Dentry>> = alloc::vec![self.clone()];
         let mut next = 0;
@@ -199,7 +195,9 @@ impl Dentry {
             let before = children.len();
             // Nobody gains a reference while the lock of the parent is held:
             // the only one is in the map.
-            children.retain(|_, c| Arc::strong_count(c) > 1 || !c.children.lock().is_empty());
+            children.retain(|_, c| {
+                Arc::strong_count(c) > 1 || !c.children.lock().is_empty() || watches::has(c.inode())
+            });
             CACHED.fetch_sub(before - children.len(), Ordering::Relaxed);
         }
     }
@@ -214,7 +212,11 @@ impl Drop for Dentry {
     /// Frees a chain of parents in a loop: a removed tree may be deeper than
     /// the kernel's stack.
     fn drop(&mut self) {
-        let mut parent = self.place.get_mut().parent.take();
+        let place = self.place.get_mut();
+        let mut parent = place.parent.take();
+        if place.unlinked {
+            notify::unused(&self.inode);
+        }
         while let Some(dentry) = parent {
             parent = Arc::into_inner(dentry).and_then(|mut d| d.place.get_mut().parent.take());
         }

@@ -1,93 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! An instance of inotify(7): watches, and the events that wait for a reader.
 
-use crate::notify::{self, Change};
-use crate::{Dentry, Location};
-use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+mod queue;
+
+use crate::notify::Change;
+use crate::{Inode, Location, watches};
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::any::Any;
 use kio::{Errno, Events, File, FileKind, Result, Sink, Stat, UserWords, WaitQueue};
 use ksync::SpinLock;
+use queue::Queue;
 
 const ALL_EVENTS: u32 = 0xfff;
-const Q_OVERFLOW: u32 = 0x4000;
-const IGNORED: u32 = 0x8000;
 const EXCL_UNLINK: u32 = 0x0400_0000;
 const MASK_CREATE: u32 = 0x1000_0000;
 const MASK_ADD: u32 = 0x2000_0000;
 const ONESHOT: u32 = 0x8000_0000;
-/// fs.inotify.max_queued_events
-const QUEUE_LIMIT: usize = 16_384;
 /// fs.inotify.max_user_watches
 const WATCH_LIMIT: usize = 65_536;
-/// Bytes of `struct inotify_event`, to whose multiple names are padded.
-const HEADER: usize = 16;
 const FIONREAD: u32 = 0x541b;
 
 struct Watched {
-    dentry: Arc<Dentry>,
+    inode: Arc<dyn Inode>,
     mask: u32,
-}
-
-#[derive(PartialEq, Eq)]
-struct Event {
-    watch: i32,
-    mask: u32,
-    cookie: u32,
-    name: Box<[u8]>,
-}
-
-impl Event {
-    fn padded_name(&self) -> usize {
-        if self.name.is_empty() { 0 } else { (self.name.len() + 1).next_multiple_of(HEADER) }
-    }
-
-    fn size(&self) -> usize {
-        HEADER + self.padded_name()
-    }
-
-    fn encode(&self) -> alloc::vec::Vec<u8> {
-        let mut bytes = alloc::vec![0; self.size()];
-        let words = [self.watch.cast_unsigned(), self.mask, self.cookie, self.padded_name() as u32];
-        for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
-            place.copy_from_slice(&word.to_ne_bytes());
-        }
-        bytes[HEADER..HEADER + self.name.len()].copy_from_slice(&self.name);
-        bytes
-    }
 }
 
 #[derive(Default)]
 struct State {
     last: i32,
     watches: BTreeMap<i32, Watched>,
-    events: VecDeque<Event>,
+    events: Queue,
 }
 
-impl State {
-    fn push(&mut self, event: Event) {
-        if self.events.back() == Some(&event) {
-            return;
-        }
-        match self.events.len() {
-            ..QUEUE_LIMIT => self.events.push_back(event),
-            QUEUE_LIMIT => {
-                let lost = Event { watch: -1, mask: Q_OVERFLOW, cookie: 0, name: Box::default() };
-                self.events.push_back(lost);
-            }
-            _ => {}
-        }
-    }
-
-    fn ignored(&mut self, watch: i32) {
-        self.push(Event { watch, mask: IGNORED, cookie: 0, name: Box::default() });
-    }
-}
-
-/// What watches know of, and the reader.
+/// What the table of watches knows of, and the reader.
 #[derive(Default)]
 pub(crate) struct Instance {
+    /// Held when the table of watches is changed, so that both agree.
     state: SpinLock<State>,
     queue: WaitQueue,
 }
@@ -104,7 +53,7 @@ impl Inotify {
 
     /// inotify_add_watch(2): the number of the watch on what is at `at`.
     pub fn watch(&self, at: &Location, mask: u32) -> Result<i32> {
-        self.0.watch(at, mask)
+        self.0.watch(at.inode(), mask)
     }
 
     /// inotify_rm_watch(2).
@@ -114,82 +63,88 @@ impl Inotify {
 }
 
 impl Instance {
-    fn watch(self: &Arc<Self>, at: &Location, mask: u32) -> Result<i32> {
+    fn watch(self: &Arc<Self>, inode: &Arc<dyn Inode>, mask: u32) -> Result<i32> {
         let kept = mask & (ALL_EVENTS | EXCL_UNLINK | ONESHOT);
         let mut state = self.state.lock();
-        let inode = at.inode();
-        let known = state.watches.iter_mut().find(|(_, w)| Arc::ptr_eq(w.dentry.inode(), inode));
-        if let Some((number, watched)) = known {
+        let known = watches::find(inode, self);
+        if let Some((number, watched)) = known.and_then(|n| Some((n, state.watches.get_mut(&n)?))) {
             if mask & MASK_CREATE != 0 {
                 return Err(Errno::EEXIST);
             }
             watched.mask = if mask & MASK_ADD != 0 { watched.mask | kept } else { kept };
-            return Ok(*number);
+            return Ok(number);
         }
-        if notify::count() >= WATCH_LIMIT {
+        if watches::count() >= WATCH_LIMIT {
             return Err(Errno::ENOSPC);
         }
-        state.last = state.last.checked_add(1).ok_or(Errno::ENOSPC)?;
-        let number = state.last;
-        let dentry = at.dentry().clone();
-        state.watches.insert(number, Watched { dentry: dentry.clone(), mask: kept });
-        drop(state);
-        dentry.watches.add(self, number);
+        let number = state.last.checked_add(1).ok_or(Errno::ENOSPC)?;
+        state.last = number;
+        state.watches.insert(number, Watched { inode: inode.clone(), mask: kept });
+        watches::add(inode, self, number);
         Ok(number)
     }
 
-    fn unwatch(&self, number: i32) -> Result<()> {
-        let watched = self.state.lock().watches.remove(&number).ok_or(Errno::EINVAL)?;
-        watched.dentry.watches.remove(self, number);
-        self.state.lock().ignored(number);
-        self.queue.notify(Events::READABLE);
-        Ok(())
+    /// Takes a watch from here and from the table, and says so to the reader. The caller lets
+    /// go of the inode when it has let go of the lock, since the file may end with that.
+    #[must_use]
+    fn take(&self, state: &mut State, number: i32) -> Option<Watched> {
+        let watched = state.watches.remove(&number)?;
+        watches::remove(&watched.inode, self, number);
+        state.events.push(number, queue::IGNORED, 0, &[]);
+        Some(watched)
     }
 
     /// Something happened to what is watched.
     pub(crate) fn event(
         &self,
-        watch: i32,
+        number: i32,
         change: Change,
         cookie: u32,
         name: &[u8],
         unlinked: bool,
     ) {
         let mut state = self.state.lock();
-        let Some(watched) = state.watches.get(&watch) else { return };
+        let Some(watched) = state.watches.get(&number) else { return };
         let mask = watched.mask;
         if mask & change.bits() & ALL_EVENTS == 0 || (unlinked && mask & EXCL_UNLINK != 0) {
             return;
         }
-        state.push(Event { watch, mask: change.bits(), cookie, name: name.into() });
-        let spent = if mask & ONESHOT != 0 { state.watches.remove(&watch) } else { None };
-        if spent.is_some() {
-            state.ignored(watch);
-        }
+        state.events.push(number, change.bits(), cookie, name);
+        let spent = if mask & ONESHOT != 0 { self.take(&mut state, number) } else { None };
         drop(state);
-        if let Some(spent) = spent {
-            spent.dentry.watches.remove(self, watch);
-        }
+        drop(spent);
         self.queue.notify(Events::READABLE);
     }
 
     /// What was watched is no more.
-    pub(crate) fn ended(&self, watch: i32) {
+    pub(crate) fn gone(&self, number: i32) {
+        // Linux tells this one without saying that it is a directory.
+        let last = Change::DELETE_SELF.bits();
         let mut state = self.state.lock();
-        let Some(watched) = state.watches.remove(&watch) else { return };
-        state.ignored(watch);
+        if state.watches.get(&number).is_some_and(|watched| watched.mask & last != 0) {
+            state.events.push(number, last, 0, &[]);
+        }
+        let watched = self.take(&mut state, number);
         drop(state);
-        // The last reference may free a chain of directories.
         drop(watched);
         self.queue.notify(Events::READABLE);
+    }
+
+    /// The program wants a watch no more.
+    fn unwatch(&self, number: i32) -> Result<()> {
+        let watched = self.take(&mut self.state.lock(), number);
+        drop(watched.ok_or(Errno::EINVAL)?);
+        self.queue.notify(Events::READABLE);
+        Ok(())
     }
 }
 
 impl Drop for Inotify {
     fn drop(&mut self) {
-        let watches = core::mem::take(&mut self.0.state.lock().watches);
-        for (number, watched) in watches {
-            watched.dentry.watches.remove(&*self.0, number);
+        // Nobody adds any more. Who is being told finds nothing here.
+        let ended = core::mem::take(&mut self.0.state.lock().watches);
+        for (number, watched) in &ended {
+            watches::remove(&watched.inode, &self.0, *number);
         }
     }
 }
@@ -201,12 +156,12 @@ impl File for Inotify {
 
     fn read_at(&self, _offset: u64, sink: &mut dyn Sink) -> Result<usize> {
         let mut state = self.0.state.lock();
-        let first = state.events.front().ok_or(Errno::EAGAIN)?;
+        let first = state.events.first().ok_or(Errno::EAGAIN)?;
         if first.size() > sink.remaining() {
             return Err(Errno::EINVAL);
         }
         let mut count = 0;
-        while let Some(event) = state.events.front() {
+        while let Some(event) = state.events.first() {
             let bytes = event.encode();
             if bytes.len() > sink.remaining() {
                 break;
@@ -218,7 +173,7 @@ impl File for Inotify {
                 Err(error) => return Err(error),
             }
             count += bytes.len();
-            state.events.pop_front();
+            state.events.advance();
         }
         Ok(count)
     }
@@ -227,8 +182,7 @@ impl File for Inotify {
         if request != FIONREAD {
             return Err(Errno::ENOTTY);
         }
-        let waiting: usize = self.0.state.lock().events.iter().map(Event::size).sum();
-        let waiting = i32::try_from(waiting).unwrap_or(i32::MAX);
+        let waiting = i32::try_from(self.0.state.lock().events.bytes()).unwrap_or(i32::MAX);
         argument.store(&waiting.to_ne_bytes())?;
         Ok(0)
     }

@@ -14,8 +14,8 @@
 //! **Lock order**: the rename lock of the namespace; directory locks
 //! (`Dentry::children`), ancestors before descendants, unrelated ones by
 //! address; the place of a dentry; the locks inside of file systems; the mount
-//! table, which is a leaf. Watchers are told when no lock is held. Directory locks
-//! are held across calls into the file system, which never block.
+//! table, which is a leaf. Watchers are told when no lock of these is held. Directory
+//! locks are held across calls into the file system, which never block.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -36,6 +36,7 @@ mod notify;
 mod operations;
 mod rename;
 mod walk;
+mod watches;
 
 pub use anonymous::anonymous_location;
 pub use dentry::{Dentry, Location};

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Who wants to know what happens to a name: the places where inotify(7) looks.
 //!
-//! A watch hangs on a dentry, and an event goes to those of the dentry and to those
-//! of its directory, with the name. Without watches anywhere, all of this is one look
-//! at a counter. No lock is held while watchers are told.
+//! An event goes to the watches of the inode, and to those of the directory in which the name
+//! is that it came through, with that name. Without watches anywhere, all of this is one look
+//! at a counter. No lock is held while watchers are told, but for what a caller holds who lets
+//! go of a file.
 
-use crate::inotify::Instance;
-use crate::{Dentry, Location};
-use alloc::sync::{Arc, Weak};
-use alloc::vec::Vec;
+use crate::watches::{self, count, tell};
+use crate::{Dentry, Inode, Location};
+use alloc::sync::Arc;
 use bitflags::bitflags;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 use kio::FileKind;
-use ksync::SpinLock;
 
 bitflags! {
     /// What happened: IN_* of inotify(7).
@@ -47,64 +46,10 @@ bitflags! {
     }
 }
 
-/// Watches that hang on dentries at present.
-static WATCHES: AtomicUsize = AtomicUsize::new(0);
-
-/// One watch: an instance of inotify, and its number there.
-struct Watch {
-    instance: Weak<Instance>,
-    number: i32,
-}
-
-/// The watches of a dentry.
-#[derive(Default)]
-pub(crate) struct Watches(SpinLock<Vec<Watch>>);
-
-impl Watches {
-    pub(crate) fn add(&self, instance: &Arc<Instance>, number: i32) {
-        let watch = Watch { instance: Arc::downgrade(instance), number };
-        self.0.lock().push(watch);
-        WATCHES.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn remove(&self, instance: *const Instance, number: i32) {
-        let mut watches = self.0.lock();
-        let before = watches.len();
-        watches.retain(|w| !(w.number == number && core::ptr::eq(w.instance.as_ptr(), instance)));
-        WATCHES.fetch_sub(before - watches.len(), Ordering::Relaxed);
-    }
-
-    fn tell(&self, change: Change, cookie: u32, name: &[u8], unlinked: bool) {
-        let watchers: Vec<(Arc<Instance>, i32)> = {
-            let watches = self.0.lock();
-            watches.iter().filter_map(|w| Some((w.instance.upgrade()?, w.number))).collect()
-        };
-        for (instance, number) in watchers {
-            instance.event(number, change, cookie, name, unlinked);
-        }
-    }
-
-    /// What hangs here is gone: the watches end.
-    fn end(&self) {
-        let watches = core::mem::take(&mut *self.0.lock());
-        for watch in watches {
-            WATCHES.fetch_sub(1, Ordering::Relaxed);
-            if let Some(instance) = watch.instance.upgrade() {
-                instance.ended(watch.number);
-            }
-        }
-    }
-}
-
 /// Whether anybody watches anything.
 #[inline]
 pub fn is_watched() -> bool {
     count() > 0
-}
-
-/// How many watches there are; 0 spares all work.
-pub(crate) fn count() -> usize {
-    WATCHES.load(Ordering::Relaxed)
 }
 
 fn of_kind(dentry: &Dentry, change: Change) -> Change {
@@ -120,49 +65,51 @@ pub fn changed(at: &Location, change: Change) {
     }
 }
 
-fn tell_both(dentry: &Arc<Dentry>, change: Change) {
+fn tell_both(dentry: &Dentry, change: Change) {
     let change = of_kind(dentry, change);
     let (parent, name, unlinked) = dentry.place();
     if let Some(parent) = parent {
-        parent.watches.tell(change, 0, &name, unlinked);
+        tell(parent.inode(), change, 0, &name, unlinked);
     }
-    dentry.watches.tell(change, 0, &[], unlinked);
+    tell(dentry.inode(), change, 0, &[], unlinked);
 }
 
 /// `name` was made in a directory.
 pub(crate) fn created(directory: &Dentry, dentry: &Dentry, name: &[u8]) {
     if count() > 0 {
-        directory.watches.tell(of_kind(dentry, Change::CREATE), 0, name, false);
+        tell(directory.inode(), of_kind(dentry, Change::CREATE), 0, name, false);
     }
 }
 
-/// A file has one more name.
-pub(crate) fn linked(dentry: &Dentry) {
+/// A file has one more name, or one less.
+pub(crate) fn links_changed(inode: &Arc<dyn Inode>) {
     if count() > 0 {
-        dentry.watches.tell(Change::ATTRIB, 0, &[], false);
+        tell(inode, Change::ATTRIB, 0, &[], false);
     }
 }
 
 /// `name` was removed from a directory.
-pub(crate) fn removed(directory: &Dentry, dentry: &Dentry, name: &[u8]) {
+pub(crate) fn removed(directory: &Dentry, dentry: Arc<Dentry>, name: &[u8]) {
     if count() == 0 {
         return;
     }
+    let change = of_kind(&dentry, Change::DELETE);
     if dentry.kind() != FileKind::Directory {
-        dentry.watches.tell(Change::ATTRIB, 0, &[], false);
+        links_changed(dentry.inode());
     }
-    directory.watches.tell(of_kind(dentry, Change::DELETE), 0, name, false);
-    end_if_gone(dentry);
+    // Linux tells the end of the file before that of its name.
+    drop(dentry);
+    tell(directory.inode(), change, 0, name, false);
 }
 
-/// The watches of what has no name any more end.
-fn end_if_gone(dentry: &Dentry) {
-    let named = dentry.kind() != FileKind::Directory
-        && dentry.inode().stat().is_ok_and(|stat| stat.links > 0);
+/// Nobody uses a name any more that was removed: if the file has no other, its watches end.
+pub(crate) fn unused(inode: &Arc<dyn Inode>) {
+    if !watches::has(inode) {
+        return;
+    }
+    let named = inode.kind() != FileKind::Directory && inode.stat().is_ok_and(|s| s.links > 0);
     if !named {
-        // Linux tells this one without saying that it is a directory.
-        dentry.watches.tell(Change::DELETE_SELF, 0, &[], false);
-        dentry.watches.end();
+        watches::end(inode);
     }
 }
 
@@ -183,13 +130,10 @@ pub(crate) fn moved(step: &Move<'_>) {
     }
     let cookie = COOKIE.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
     let change = |change| of_kind(step.dentry, change);
-    step.from.0.watches.tell(change(Change::MOVED_FROM), cookie, step.from.1, false);
-    step.to.0.watches.tell(change(Change::MOVED_TO), cookie, step.to.1, false);
+    tell(step.from.0.inode(), change(Change::MOVED_FROM), cookie, step.from.1, false);
+    tell(step.to.0.inode(), change(Change::MOVED_TO), cookie, step.to.1, false);
     if let Some(replaced) = step.replaced {
-        replaced.watches.tell(of_kind(replaced, Change::ATTRIB), 0, &[], false);
+        tell(replaced.inode(), of_kind(replaced, Change::ATTRIB), 0, &[], false);
     }
-    step.dentry.watches.tell(Change::MOVE_SELF, 0, &[], false);
-    if let Some(replaced) = step.replaced {
-        end_if_gone(replaced);
-    }
+    tell(step.dentry.inode(), Change::MOVE_SELF, 0, &[], false);
 }

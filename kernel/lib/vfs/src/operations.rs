@@ -205,8 +205,20 @@ impl Namespace {
         Ok(Opened { location, file })
     }
 
+    /// Makes an entry for a new file, as [`make`](Self::make) does.
+    fn make_file(
+        &self,
+        tail: &Tail<'_>,
+        is_directory: bool,
+        make: impl FnOnce(&Arc<dyn Inode>, &[u8]) -> Result<Arc<dyn Inode>>,
+    ) -> Result<Location> {
+        let made = self.make(tail, is_directory, make)?;
+        notify::created(&tail.directory.dentry, &made.dentry, tail.name());
+        Ok(made)
+    }
+
     /// Makes an entry by `make`, which is called with the directory and the
-    /// name when there is none yet.
+    /// name when there is none yet. The caller tells those who watch.
     fn make(
         &self,
         tail: &Tail<'_>,
@@ -234,7 +246,6 @@ impl Namespace {
         let dentry = Dentry::unhashed(inode, Some(parent.clone()), tail.name());
         parent.hash(&mut children, &dentry, tail.name());
         drop(children);
-        notify::created(parent, &dentry, tail.name());
         Ok(Location { mount: tail.directory.mount.clone(), dentry })
     }
 
@@ -246,7 +257,7 @@ impl Namespace {
         permissions: u32,
     ) -> Result<Location> {
         let tail = self.resolve_parent(start, path)?;
-        self.make(&tail, true, |directory, name| {
+        self.make_file(&tail, true, |directory, name| {
             directory.create(name, FileKind::Directory, permissions & 0o1777, 0)
         })
     }
@@ -266,7 +277,7 @@ impl Namespace {
             _ => {}
         }
         let tail = self.resolve_parent(start, path)?;
-        self.make(&tail, false, |directory, name| {
+        self.make_file(&tail, false, |directory, name| {
             directory.create(name, kind, permissions & 0o7777, device)
         })
     }
@@ -280,7 +291,7 @@ impl Namespace {
             return Err(Errno::ENAMETOOLONG);
         }
         let tail = self.resolve_parent(start, path)?;
-        self.make(&tail, false, |directory, name| directory.symlink(name, target))
+        self.make_file(&tail, false, |directory, name| directory.symlink(name, target))
     }
 
     /// linkat(2): the name `path` for what is at `old`.
@@ -296,7 +307,8 @@ impl Namespace {
             directory.link(name, old.inode())?;
             Ok(old.inode().clone())
         })?;
-        notify::linked(&old.dentry);
+        notify::links_changed(old.inode());
+        notify::created(&tail.directory.dentry, &made.dentry, tail.name());
         Ok(made)
     }
 
@@ -335,7 +347,7 @@ impl Namespace {
         parent.unhash(&mut children, tail.name());
         drop(children);
         dentry.mark_unlinked();
-        notify::removed(parent, &dentry, tail.name());
+        notify::removed(parent, dentry, tail.name());
         Ok(())
     }
 
@@ -367,7 +379,7 @@ impl Namespace {
         parent.unhash(&mut children, tail.name());
         drop(children);
         dentry.mark_unlinked();
-        notify::removed(parent, &dentry, tail.name());
+        notify::removed(parent, dentry, tail.name());
         Ok(())
     }
 
