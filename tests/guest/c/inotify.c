@@ -378,26 +378,81 @@ static void ends(void)
 	drain("never named again");
 }
 
-static void limits(void)
+static long setting(const char *name)
 {
-	/* More than fits. */
-	int full = inotify_init1(IN_NONBLOCK);
-	MUST(inotify_add_watch(full, "d", IN_CREATE | IN_DELETE) == 1);
-	for (int i = 0; i < 8300; i++) {
-		close(creat(i % 2 ? "d/odd" : "d/even", 0600));
-		unlink(i % 2 ? "d/odd" : "d/even");
-	}
-	long count = 0, overflow = 0, n;
-	static char large[65536] __attribute__((aligned(8)));
-	while ((n = read(full, large, sizeof large)) > 0)
+	char path[64], text[32] = "";
+	snprintf(path, sizeof path, "/proc/sys/fs/inotify/%s", name);
+	int fd = open(path, O_RDONLY);
+	MUST(fd >= 0 && read(fd, text, sizeof text - 1) > 0);
+	close(fd);
+	return atol(text);
+}
+
+/* Reads at most `most` bytes of events; says how many there were of each kind. */
+static void count(int full, const char *what, size_t most)
+{
+	static char large[32 * 20000] __attribute__((aligned(8)));
+	long events = 0, overflows = 0, n;
+	unsigned last = 0;
+	while (most >= 32 && (n = read(full, large, most)) > 0) {
+		most -= n;
 		for (char *at = large; at < large + n;) {
 			struct inotify_event *event = (void *)at;
-			count++;
-			overflow += event->mask == IN_Q_OVERFLOW && event->wd == -1;
+			last = event->mask;
+			events++;
+			overflows += event->mask == IN_Q_OVERFLOW && event->wd == -1 && !event->len;
 			at += sizeof *event + event->len;
 		}
-	printf("events %ld overflows %ld\n", count, overflow);
+	}
+	printf("%s: events %ld overflows %ld last %x\n", what, events, overflows, last);
+}
+
+static void open_and_close(int times)
+{
+	for (int i = 0; i < times; i++)
+		close(open("d/file", O_RDONLY));
+}
+
+static void limits(void)
+{
+	const size_t all = 32 * 20000;
+	SHOW(setting("max_queued_events"));
+	SHOW(setting("max_user_watches") > 0);
+	int full = inotify_init1(IN_NONBLOCK);
+	touch("d/file");
+	MUST(inotify_add_watch(full, "d", IN_OPEN | IN_CLOSE) == 1);
+	open_and_close(8300);
+	count(full, "more than fits", all);
+	open_and_close(8300);
+	count(full, "one", 32);
+	open_and_close(1);
+	count(full, "two", 32);
+	open_and_close(1);
+	count(full, "lost ones are told of once", all);
+	open_and_close(1);
+	count(full, "as ever", all);
 	close(full);
+	unlink("d/file");
+
+	/* Cookies do not keep events apart. */
+	MUST(inotify_add_watch(in, "d", IN_MOVED_FROM) > 0);
+	touch("d/a");
+	for (int i = 0; i < 3; i++)
+		MUST(rename("d/a", "a") == 0 && rename("a", "d/a") == 0);
+	unlink("d/a");
+	drain("moves that look the same");
+
+	long most = setting("max_user_instances"), made = 0;
+	static int instances[100000];
+	while ((instances[made] = inotify_init1(IN_CLOEXEC)) >= 0)
+		made++;
+	int error = errno;
+	SHOW(made > 0 && made <= most);
+	SHOW(error);
+	close(instances[--made]);
+	TRY((instances[made] = inotify_init1(0)) >= 0);
+	for (; made >= 0; made--)
+		close(instances[made]);
 }
 
 /* Watches come and go while files do. */

@@ -2,6 +2,7 @@
 //! An instance of inotify(7): watches, and the events that wait for a reader.
 
 mod queue;
+mod quota;
 
 use crate::notify::Change;
 use crate::{Inode, Location, watches};
@@ -17,8 +18,6 @@ const EXCL_UNLINK: u32 = 0x0400_0000;
 const MASK_CREATE: u32 = 0x1000_0000;
 const MASK_ADD: u32 = 0x2000_0000;
 const ONESHOT: u32 = 0x8000_0000;
-/// fs.inotify.max_user_watches
-const WATCH_LIMIT: usize = 65_536;
 const FIONREAD: u32 = 0x541b;
 
 struct Watched {
@@ -34,21 +33,25 @@ struct State {
 }
 
 /// What the table of watches knows of, and the reader.
-#[derive(Default)]
 pub(crate) struct Instance {
+    user: u32,
     /// Held when the table of watches is changed, so that both agree.
     state: SpinLock<State>,
     queue: WaitQueue,
 }
 
 /// The object that inotify_init1(2) makes; its watches end with it.
-#[derive(Default)]
 pub struct Inotify(Arc<Instance>);
 
 impl Inotify {
-    /// An instance without watches.
-    pub fn new() -> Self {
-        Self::default()
+    /// An instance without watches, charged to a user: `EMFILE` when that one has too many.
+    pub fn new(user: u32) -> Result<Self> {
+        if !kmm::kernel_can_spare(size_of::<Instance>()) {
+            return Err(Errno::ENOMEM);
+        }
+        quota::charge_instance(user)?;
+        let (state, queue) = (SpinLock::default(), WaitQueue::default());
+        Ok(Self(Arc::new(Instance { user, state, queue })))
     }
 
     /// inotify_add_watch(2): the number of the watch on what is at `at`.
@@ -64,6 +67,8 @@ impl Inotify {
 
 impl Instance {
     fn watch(self: &Arc<Self>, inode: &Arc<dyn Inode>, mask: u32) -> Result<i32> {
+        /// About what the heap takes for a watch, here and in the table.
+        const WATCH_SIZE: usize = 256;
         let kept = mask & (ALL_EVENTS | EXCL_UNLINK | ONESHOT);
         let mut state = self.state.lock();
         let known = watches::find(inode, self);
@@ -74,10 +79,11 @@ impl Instance {
             watched.mask = if mask & MASK_ADD != 0 { watched.mask | kept } else { kept };
             return Ok(number);
         }
-        if watches::count() >= WATCH_LIMIT {
-            return Err(Errno::ENOSPC);
+        if !kmm::kernel_can_spare(WATCH_SIZE) {
+            return Err(Errno::ENOMEM);
         }
         let number = state.last.checked_add(1).ok_or(Errno::ENOSPC)?;
+        quota::charge_watch(self.user)?;
         state.last = number;
         state.watches.insert(number, Watched { inode: inode.clone(), mask: kept });
         watches::add(inode, self, number);
@@ -90,6 +96,7 @@ impl Instance {
     fn take(&self, state: &mut State, number: i32) -> Option<Watched> {
         let watched = state.watches.remove(&number)?;
         watches::remove(&watched.inode, self, number);
+        quota::release_watches(self.user, 1);
         state.events.push(number, queue::IGNORED, 0, &[]);
         Some(watched)
     }
@@ -146,6 +153,8 @@ impl Drop for Inotify {
         for (number, watched) in &ended {
             watches::remove(&watched.inode, &self.0, *number);
         }
+        quota::release_watches(self.0.user, ended.len());
+        quota::release_instance(self.0.user);
     }
 }
 

@@ -23,7 +23,8 @@ pub(in crate::syscall) fn inotify_init(thread: &Thread, flags: u32) -> Result<u6
     if !(OpenFlags::CLOEXEC | OpenFlags::NONBLOCK).contains(flags) {
         return Err(Errno::EINVAL);
     }
-    let open = OpenFile::new(Arc::new(Inotify::new()), None, flags);
+    let user = thread.credentials.lock().user.effective;
+    let open = OpenFile::new(Arc::new(Inotify::new(user)?), None, flags);
     let limit = thread.process.limits.soft(limits::NOFILE);
     let close_on_exec = flags.contains(OpenFlags::CLOEXEC);
     thread.process.files.insert(open, close_on_exec, 0, limit).map(|fd| fd as u64)

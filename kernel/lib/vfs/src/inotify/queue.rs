@@ -2,7 +2,7 @@
 //! The events that wait for a reader of inotify(7).
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::LinkedList;
 use alloc::vec::Vec;
 
 const Q_OVERFLOW: u32 = 0x4000;
@@ -12,7 +12,6 @@ const LIMIT: usize = 16_384;
 /// Bytes of `struct inotify_event`, to whose multiple names are padded.
 const HEADER: usize = 16;
 
-#[derive(PartialEq, Eq)]
 pub(super) struct Event {
     watch: i32,
     mask: u32,
@@ -38,27 +37,44 @@ impl Event {
         bytes[HEADER..HEADER + self.name.len()].copy_from_slice(&self.name);
         bytes
     }
+
+    /// Whether Linux makes one event of this and the next: it does not look at cookies.
+    fn absorbs(&self, watch: i32, mask: u32, name: &[u8]) -> bool {
+        let same = (self.watch, self.mask, &*self.name) == (watch, mask, name);
+        same && self.mask & IGNORED == 0
+    }
 }
 
-/// Events in their order.
+/// Events in their order. A list, since a queue in one block would want a large one just when
+/// memory is scarce, and would keep it after it was read.
 #[derive(Default)]
 pub(super) struct Queue {
-    events: VecDeque<Event>,
+    events: LinkedList<Event>,
+    /// The event that tells of lost ones is among them. It is there once at most, so it may
+    /// be more than the limit, and is kept without asking for memory.
+    overflowed: bool,
 }
 
 impl Queue {
     pub(super) fn push(&mut self, watch: i32, mask: u32, cookie: u32, name: &[u8]) {
-        let event = Event { watch, mask, cookie, name: name.into() };
-        if self.events.back() == Some(&event) {
+        /// About what the heap takes for an event, but for its name.
+        const EVENT_SIZE: usize = 2 * size_of::<Event>();
+        if self.events.len() >= LIMIT {
+            return self.overflow();
+        }
+        if self.events.back().is_some_and(|last| last.absorbs(watch, mask, name)) {
             return;
         }
-        match self.events.len() {
-            ..LIMIT => self.events.push_back(event),
-            LIMIT => {
-                let lost = Event { watch: -1, mask: Q_OVERFLOW, cookie: 0, name: Box::default() };
-                self.events.push_back(lost);
-            }
-            _ => {}
+        if !kmm::kernel_can_spare(EVENT_SIZE + name.len()) {
+            return self.overflow();
+        }
+        self.events.push_back(Event { watch, mask, cookie, name: name.into() });
+    }
+
+    fn overflow(&mut self) {
+        if !core::mem::replace(&mut self.overflowed, true) {
+            let lost = Event { watch: -1, mask: Q_OVERFLOW, cookie: 0, name: Box::default() };
+            self.events.push_back(lost);
         }
     }
 
@@ -68,7 +84,9 @@ impl Queue {
 
     /// The first one was read.
     pub(super) fn advance(&mut self) {
-        self.events.pop_front();
+        if self.events.pop_front().is_some_and(|event| event.mask == Q_OVERFLOW) {
+            self.overflowed = false;
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
