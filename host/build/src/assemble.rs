@@ -8,7 +8,7 @@ use bhojpur_abi::config::{OwnedConfig, OwnedMount};
 use bhojpur_formats::erofs::{self, Attributes, Data, Plan, Tree};
 use bhojpur_formats::image;
 
-use crate::shared;
+use crate::shared::{self, Trust};
 use crate::system::{self, Missing, Needs};
 
 /// The directory of the program in the guest.
@@ -90,6 +90,7 @@ pub struct Assembly {
     pub missing: Vec<Missing>,
     /// Shared libraries and the loader.
     pub libraries: Vec<PathBuf>,
+    trust: Trust,
 }
 
 /// Sizes of a finished image, in bytes.
@@ -102,18 +103,19 @@ pub struct Sizes {
 }
 
 impl Assembly {
-    /// An image that runs `executable` under the name `name`.
-    pub fn new(executable: &Path, name: &str, needs: Needs) -> Result<Self, Error> {
+    /// An image that runs `executable` under the name `name`. What it and included programs may
+    /// name as their libraries is said by `trust`.
+    pub fn new(executable: &Path, name: &str, needs: Needs, trust: Trust) -> Result<Self, Error> {
         let mut tree = Tree::new();
         let missing = system::populate(&mut tree, needs)?;
-        let libraries = shared::collect(&mut tree, executable)?;
+        let libraries = shared::collect(&mut tree, executable, trust)?;
         let guest = format!("{PROGRAM_DIRECTORY}/{name}");
         tree.add_file(&guest, Data::host(executable)?, Attributes::EXECUTABLE)?;
         let mut config = OwnedConfig { args: vec![guest.into_bytes()], ..OwnedConfig::default() };
         for (variable, value) in ENVIRONMENT {
             config.set_env(variable, value);
         }
-        Ok(Self { tree, config, missing, libraries })
+        Ok(Self { tree, config, missing, libraries, trust })
     }
 
     /// Puts a file or directory of the host at a place in the guest; with a program that is
@@ -123,7 +125,7 @@ impl Assembly {
         let host =
             host.canonicalize().map_err(|source| Error::Host { path: host.to_owned(), source })?;
         if shared::is_program(&host) {
-            self.libraries.extend(shared::collect(&mut self.tree, &host)?);
+            self.libraries.extend(shared::collect(&mut self.tree, &host, self.trust)?);
         }
         Ok(self.tree.add_host(host, guest)?)
     }

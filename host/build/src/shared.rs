@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The loader and the shared libraries of a dynamic program, found by the rules of ld.so(8).
+//!
+//! A program names its loader and, if it likes, its libraries by paths of the host. Whose files
+//! these may be is said by [`Trust`], before any of them is looked at.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,6 +22,19 @@ const TRUSTED: &[&str] = &[
     "/lib",
     "/usr/lib",
 ];
+
+/// Directories whose libraries may get into an image of somebody else's program.
+const LIBRARIES: &[&str] = &["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"];
+
+/// Which files of the host a program may name as its loader and libraries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// All: whoever has the program could read them anyway.
+    Owner,
+    /// Libraries in directories of libraries: the program came from somebody who may not read
+    /// whatever the host has.
+    Stranger,
+}
 
 /// Why the libraries of a program could not be collected.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +76,16 @@ pub enum Error {
         /// Who wants it.
         program: PathBuf,
     },
+    /// A stranger's program names a file that is no library, or none of the system.
+    #[error(
+        "{} wants {}, which is no library of this machine", program.display(), file.display()
+    )]
+    NoLibrary {
+        /// What it names.
+        file: PathBuf,
+        /// Who wants it.
+        program: PathBuf,
+    },
     /// The tree refuses a file.
     #[error(transparent)]
     Tree(#[from] erofs::Error),
@@ -82,6 +108,7 @@ impl Error {
                 "install the C library of that program, or build it static (CGO_ENABLED=0)"
                     .to_owned(),
             ),
+            Self::NoLibrary { .. } => Some("build it static (CGO_ENABLED=0)".to_owned()),
             Self::NotProgram { reason: bhojpur_abi::elf::Error::Machine(_), .. } => {
                 Some("build it for linux/amd64".to_owned())
             }
@@ -110,7 +137,7 @@ pub fn is_program(path: &Path) -> bool {
 /// Puts the loader and all libraries of `program` into the tree; gives their paths.
 ///
 /// A static program has none.
-pub fn collect(tree: &mut Tree, program: &Path) -> Result<Vec<PathBuf>, Error> {
+pub fn collect(tree: &mut Tree, program: &Path, trust: Trust) -> Result<Vec<PathBuf>, Error> {
     let root = read(program)?;
     let Some(loader) = root.interpreter.clone() else {
         // Linkers give a library no place to start at.
@@ -120,6 +147,7 @@ pub fn collect(tree: &mut Tree, program: &Path) -> Result<Vec<PathBuf>, Error> {
             Ok(Vec::new())
         };
     };
+    trust.check(&loader, program)?;
     if !loader.is_file() {
         return Err(Error::MissingLoader { loader, program: program.to_owned() });
     }
@@ -139,6 +167,7 @@ pub fn collect(tree: &mut Tree, program: &Path) -> Result<Vec<PathBuf>, Error> {
                     needed_by: file.clone(),
                     searched: configured.order(&dynamic.search).cloned().collect(),
                 })?;
+            trust.check(&path, &file)?;
             copy(tree, &path, &path)?;
             if !dynamic
                 .search
@@ -154,6 +183,27 @@ pub fn collect(tree: &mut Tree, program: &Path) -> Result<Vec<PathBuf>, Error> {
         }
     }
     Ok(found)
+}
+
+impl Trust {
+    /// Refuses a file that `program` may not name.
+    fn check(self, file: &Path, program: &Path) -> Result<(), Error> {
+        if self == Self::Owner || is_library(file) {
+            return Ok(());
+        }
+        Err(Error::NoLibrary { file: file.to_owned(), program: program.to_owned() })
+    }
+}
+
+/// Whether a file lies where libraries do, links and all, and is an ELF.
+fn is_library(file: &Path) -> bool {
+    let Ok(real) = file.canonicalize() else { return false };
+    let trusted = |directory: &&str| {
+        let directory = Path::new(directory);
+        let place = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+        real.starts_with(place)
+    };
+    LIBRARIES.iter().any(trusted) && is_x86_64(&real)
 }
 
 fn copy(tree: &mut Tree, host: &Path, guest: &Path) -> Result<(), Error> {
@@ -264,7 +314,7 @@ mod tests {
         // Test programs of Rust are dynamic where glibc is.
         let program = std::env::current_exe().unwrap();
         let mut tree = Tree::default();
-        let found = collect(&mut tree, &program).unwrap();
+        let found = collect(&mut tree, &program, Trust::Stranger).unwrap();
         if !found.is_empty() {
             assert!(found.iter().any(|path| path.ends_with("libc.so.6")), "{found:?}");
             assert!(found.iter().all(|path| tree.contains(path.as_os_str().as_bytes())));
@@ -296,8 +346,27 @@ mod tests {
         // It loads a page of zeroes.
         library[64 + 41] = 0x10;
         fs::write(&path, &library).unwrap();
-        let error = collect(&mut Tree::default(), &path).unwrap_err();
+        let error = collect(&mut Tree::default(), &path, Trust::Owner).unwrap_err();
         assert!(matches!(error, Error::Library(_)), "{error}");
+    }
+
+    #[test]
+    fn strangers_get_libraries_alone() {
+        let check = |path: &str| Trust::Stranger.check(Path::new(path), Path::new("program"));
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("libx.so");
+        fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+        let copy = copy.to_str().unwrap();
+        // No ELF, nothing at all, one that lies elsewhere, and that by a detour.
+        let detour = format!("/usr/lib/../..{copy}");
+        for bad in ["/etc/passwd", "/usr/lib/os-release", "/usr/lib/none.so", copy, &detour] {
+            assert!(matches!(check(bad), Err(Error::NoLibrary { .. })), "{bad}");
+        }
+        Trust::Owner.check(Path::new(copy), Path::new("program")).unwrap();
+        let loader = "/lib64/ld-linux-x86-64.so.2";
+        if Path::new(loader).exists() {
+            check(loader).unwrap();
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use bhojpur_build::assemble::Assembly;
+use bhojpur_build::shared::Trust;
 use bhojpur_build::system::Needs;
 use bhojpur_provider::Artifact;
 
@@ -25,7 +26,7 @@ pub fn build(kernel: &[u8], directory: &Path) -> Result<Artifact> {
     }
     let program = directory.join(NAME);
     compile(&program)?;
-    let mut assembly = Assembly::new(&program, NAME, NEEDS)?;
+    let mut assembly = Assembly::new(&program, NAME, NEEDS, Trust::Owner)?;
     assembly.config.args.extend(IMAGE_ARGS.iter().map(|argument| argument.as_bytes().to_vec()));
     for (name, value) in IMAGE_ENV {
         assembly.config.set_env(name, value);

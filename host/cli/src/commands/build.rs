@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bhojpur_build::assemble::{Assembly, Sizes};
 use bhojpur_build::language::{self, Program, Source};
+use bhojpur_build::shared::Trust;
 use bhojpur_build::tools::Tools;
 use bhojpur_kernel_embedded::KERNEL;
 use bhojpur_monitor::Size;
@@ -48,7 +49,8 @@ pub fn execute(build: &Build) -> Result<PathBuf, Failure> {
 }
 
 fn assemble(build: &Build, program: &Program) -> Result<Assembly, Failure> {
-    let mut assembly = Assembly::new(&program.executable, &program.name, program.needs)?;
+    let mut assembly =
+        Assembly::new(&program.executable, &program.name, program.needs, Trust::Owner)?;
     include(&mut assembly, &build.includes)?;
     for Pair { host, guest } in &build.mounts {
         assembly.mount(host, guest)?;

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use bhojpur_build::assemble::Assembly;
 use bhojpur_build::language::{Error, Go, Package};
+use bhojpur_build::shared::Trust;
 use bhojpur_build::system::Needs;
 use bhojpur_kernel_embedded::KERNEL;
 use bhojpur_monitor::{Accelerator, Boot, Machine, Options, Outcome, Qemu, Size};
@@ -129,7 +130,8 @@ impl Runner<'_> {
         executable: &Path,
         name: &str,
     ) -> Result<Assembly, Failure> {
-        let mut assembly = Assembly::new(executable, &format!("{name}.test"), Needs::ALL)?;
+        let mut assembly =
+            Assembly::new(executable, &format!("{name}.test"), Needs::ALL, Trust::Owner)?;
         for directory in self.directories(package) {
             assembly.include(&directory, &directory.to_string_lossy())?;
         }

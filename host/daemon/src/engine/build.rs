@@ -3,11 +3,11 @@
 //!
 //! The tools of a language run with an environment of ours, below directories of ours, in a
 //! process group that ends when nobody waits any more or when it takes too long. Files that get
-//! into the image come from the context or are what every image has; a program's loader and
-//! libraries have to be libraries of this machine, or a context could ask for any file.
+//! into the image come from the context or are what every image has; the loader and libraries of a
+//! program, the one that is run or one that is included, have to be libraries of this machine, or a
+//! context could ask for any file.
 
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use std::time::Instant;
 use bhojpur_abi::config::Port;
 use bhojpur_build::assemble::{self, Assembly};
 use bhojpur_build::language::{self, Source};
+use bhojpur_build::shared::Trust;
 use bhojpur_build::tools::{Stop, Tools};
 use bhojpur_kernel_embedded::KERNEL;
 use bhojpur_provider::Progress;
@@ -27,8 +28,6 @@ use crate::home::{self, Scratch};
 use crate::model::{Exposed, Image};
 use crate::{Error, Result};
 
-/// Directories of this machine whose libraries may get into an image.
-const LIBRARIES: &[&str] = &["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"];
 /// Of our own environment, what tools get: where to find them and how to reach the network.
 const PASSED_ON: &[&str] = &[
     "PATH",
@@ -197,9 +196,9 @@ impl Engine {
         let program = language.build(&source).map_err(|error| hide(&refused(&error), &context))?;
         let _ = tell.send(Told::Output(format!("{} with {}", program.name, program.toolchain)));
         step("assembling");
-        let mut assembly = Assembly::new(&program.executable, &program.name, program.needs)
-            .map_err(|error| assembled(&error))?;
-        check_libraries(&assembly.libraries)?;
+        let (name, needs) = (&program.name, program.needs);
+        let mut assembly = Assembly::new(&program.executable, name, needs, Trust::Stranger)
+            .map_err(|error| hide(&hide(&assembled(&error), &context), &output))?;
         for pair in &order.include {
             include(&mut assembly, &context, pair)?;
         }
@@ -309,34 +308,6 @@ fn mount(pair: &str) -> Result<(&str, &str)> {
     })
 }
 
-/// A loader or library is a file of the machine that the program names. It has to lie where
-/// libraries do and be one.
-fn check_libraries(libraries: &[PathBuf]) -> Result<()> {
-    for library in libraries {
-        let real = fs::canonicalize(library).unwrap_or_else(|_| library.clone());
-        let trusted = LIBRARIES.iter().any(|directory| {
-            let directory = Path::new(directory);
-            let place = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
-            real.starts_with(place)
-        });
-        if !trusted || !is_elf(&real) {
-            let message = format!(
-                "the program wants {}, which is no library of this machine",
-                library.display()
-            );
-            return Err(Error::invalid(message).advise("build it static (CGO_ENABLED=0)"));
-        }
-    }
-    Ok(())
-}
-
-fn is_elf(path: &Path) -> bool {
-    use std::io::Read as _;
-    let mut magic = [0; 4];
-    fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok()
-        && &magic == b"\x7fELF"
-}
-
 /// A value may stand behind '=' or be the word that follows, as the go command has it.
 fn check_flags(flags: &[String]) -> Result<()> {
     let mut words = flags.iter();
@@ -420,6 +391,8 @@ impl Progress for Teller {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -472,16 +445,6 @@ mod tests {
         assert_eq!(mount("LABEL=data:/data").unwrap(), ("LABEL=data", "/data"));
         for bad in ["/etc:/data", "tmpfs", "tmpfs:data", ".:/srv", ":/x"] {
             assert!(mount(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_loader_has_to_be_a_library() {
-        assert!(check_libraries(&[PathBuf::from("/etc/shadow")]).is_err());
-        assert!(check_libraries(&[PathBuf::from("/usr/lib/os-release")]).is_err());
-        let loader = Path::new("/lib64/ld-linux-x86-64.so.2");
-        if loader.exists() {
-            check_libraries(&[loader.to_owned()]).unwrap();
         }
     }
 

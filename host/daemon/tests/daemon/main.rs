@@ -4,6 +4,7 @@
 //! The arguments of libtest that matter work: words choose tests by their names. `CRASH_ROUNDS`
 //! says how often the daemon is killed (40), `CRASH_SEED` with which dice.
 
+mod builds;
 mod client;
 mod crash;
 mod fake;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     }
     let tests: Vec<Test> = rest::TESTS
         .iter()
+        .chain(builds::TESTS)
         .chain(volumes::TESTS)
         .chain(life::TESTS)
         .chain(load::TESTS)
