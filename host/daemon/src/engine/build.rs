@@ -7,6 +7,8 @@
 //! program, the one that is run or one that is included, have to be libraries of this machine, or a
 //! context could ask for any file.
 
+mod flags;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -46,11 +48,6 @@ const PASSED_ON: &[&str] = &[
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 ];
-/// Flags of build commands that run no program of the caller's choice.
-const FLAGS: &[&str] = &["-tags", "-ldflags", "-race", "-v", "-a", "-mod"];
-/// Those of them that have a value.
-const VALUED: &[&str] = &["-tags", "-ldflags", "-mod"];
-
 /// What is asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Order {
@@ -121,7 +118,7 @@ impl Engine {
         if !order.language.is_empty() {
             language::by_name(&order.language).map_err(|error| refused(&error))?;
         }
-        check_flags(&order.flags)?;
+        flags::check(&order.flags)?;
         for variable in &order.env {
             if variable.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
                 return Err(Error::invalid("an environment has NAME=VALUE"));
@@ -308,35 +305,6 @@ fn mount(pair: &str) -> Result<(&str, &str)> {
     })
 }
 
-/// A value may stand behind '=' or be the word that follows, as the go command has it.
-fn check_flags(flags: &[String]) -> Result<()> {
-    let mut words = flags.iter();
-    while let Some(word) = words.next() {
-        let takes_value = VALUED.iter().any(|flag| word == flag || *word == format!("-{flag}"));
-        match words.as_slice().first().filter(|_| takes_value) {
-            Some(value) => {
-                check_flag(&format!("{word}={value}"))?;
-                words.next();
-            }
-            None => check_flag(word)?,
-        }
-    }
-    Ok(())
-}
-
-fn check_flag(flag: &str) -> Result<()> {
-    let name = flag.split('=').next().unwrap_or_default();
-    let single = name.strip_prefix("--").map_or_else(|| name.to_owned(), |name| format!("-{name}"));
-    let value = flag.split_once('=').map_or("", |(_, value)| value);
-    // The linker's -extld and -extldflags run other programs.
-    let linker = single == "-ldflags" && value.contains("ext");
-    if FLAGS.contains(&single.as_str()) && !linker && flag.starts_with('-') {
-        return Ok(());
-    }
-    Err(Error::invalid(format!("the flag {flag:?} is not allowed in builds of the daemon"))
-        .advise(format!("allowed are {}", FLAGS.join(", "))))
-}
-
 fn refused(error: &language::Error) -> Error {
     use bhojpur_api::Code;
     let code = match error {
@@ -394,37 +362,6 @@ mod tests {
     use std::fs;
 
     use super::*;
-
-    #[test]
-    fn flags_that_run_programs_are_refused() {
-        for good in ["-tags=a,b", "-ldflags=-X main.v=1", "--race", "-v"] {
-            check_flag(good).unwrap();
-        }
-        for bad in [
-            "-toolexec=/bin/sh",
-            "--toolexec=x",
-            "-ldflags=-linkmode external -extld=/bin/sh",
-            "-o=/etc/passwd",
-            "-overlay=x",
-            "-C=/",
-            "main.go",
-            "",
-        ] {
-            assert!(check_flag(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn values_of_flags_may_stand_apart() {
-        let check =
-            |line: &str| check_flags(&line.split('|').map(str::to_owned).collect::<Vec<_>>());
-        for good in ["-tags|netgo,osusergo|-v", "--ldflags|-s -w", "-race|-mod|vendor"] {
-            check(good).unwrap();
-        }
-        for bad in ["-tags|a|main.go", "-ldflags|-extld=/bin/sh", "-v|netgo", "-tags|a|-o|x"] {
-            assert!(check(bad).is_err(), "{bad:?}");
-        }
-    }
 
     #[test]
     fn paths_stay_in_the_context() {

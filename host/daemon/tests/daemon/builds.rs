@@ -7,7 +7,10 @@ use crate::Test;
 use crate::client::Events;
 use crate::world::{World, block_on};
 
-pub(crate) const TESTS: &[Test] = &[("builds_take_no_file_of_the_machine", no_file_of_the_machine)];
+pub(crate) const TESTS: &[Test] = &[
+    ("builds_take_no_file_of_the_machine", no_file_of_the_machine),
+    ("builds_write_no_file_of_the_machine", flags_write_no_file),
+];
 
 /// The last event of a build.
 async fn build(world: &World, query: &str, context: Vec<u8>) -> Value {
@@ -86,6 +89,38 @@ fn no_file_of_the_machine() {
         let good = build(&world, "path=main&name=a", tar(&[main])).await;
         assert_eq!(good["event"], "done", "{good}");
         assert_eq!(std::fs::read_dir(world.home.join("tmp")).unwrap().count(), 0);
+        world.end().await;
+    });
+}
+
+/// The linker has flags that name files to write, and reads more flags from a file.
+fn flags_write_no_file() {
+    block_on(async {
+        let mut world = World::new().await;
+        let victim = world.home.with_file_name("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        let path = victim.display();
+        let main = || tar(&[("main.go", b"package main\nfunc main() {}\n".to_vec())]);
+        for flags in [
+            format!("[\"-ldflags=-o {path}\"]"),
+            format!("[\"-ldflags\",\"-s '-o={path}'\"]"),
+            format!("[\"-ldflags\",\"all=-cpuprofile {path}\"]"),
+            format!("[\"-ldflags=-X @{path}\"]"),
+        ] {
+            let query = format!("/v1/images/build?path=.&flags={flags}");
+            let refused = world.client.send("POST", &query, main()).await.unwrap();
+            assert_eq!(std::fs::read(&victim).unwrap(), b"precious", "{flags}");
+            assert_eq!(refused.status, 422, "{flags}: {}", refused.text());
+            assert!(refused.text().contains("-ldflags"), "{}", refused.text());
+        }
+        // What only looks alike is allowed, and reaches the linker.
+        if std::process::Command::new("go").arg("version").output().is_err() {
+            eprintln!("builds: SKIPPED a build with flags: Go is not installed");
+        } else {
+            let query = "path=.&flags=[\"-ldflags\",\"-w -X main.nextVersion=1\"]";
+            let last = build(&world, query, main()).await;
+            assert_eq!(last["event"], "done", "{last}");
+        }
         world.end().await;
     });
 }
