@@ -6,6 +6,7 @@ pub(crate) mod build;
 pub(crate) mod create;
 mod images;
 mod logs;
+mod lost;
 pub(crate) mod names;
 mod reconcile;
 mod tokens;

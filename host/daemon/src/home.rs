@@ -76,6 +76,11 @@ impl Home {
         self.snapshots().join(id.as_str())
     }
 
+    /// What no database knew. Made when there is something to put there.
+    pub(crate) fn lost(&self) -> PathBuf {
+        self.root.join("lost")
+    }
+
     pub(crate) fn temporary(&self) -> PathBuf {
         self.root.join("tmp")
     }

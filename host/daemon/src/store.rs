@@ -168,8 +168,10 @@ fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
 
 /// What is in the database and cannot be.
 fn damaged(what: &str) -> Error {
-    Error::internal(format!("the database is damaged: {what} in it cannot be read"))
-        .advise("restore state.db from a backup")
+    Error::internal(format!("the database is damaged: {what} in it cannot be read")).advise(
+        "restore state.db from a backup; images and volumes that it does not know are moved \
+             to lost/",
+    )
 }
 
 /// A number that SQLite keeps with a sign.

@@ -58,15 +58,19 @@ impl Engine {
         let file = self.home.image(&id);
         let known = id.clone();
         let before = self.store.read(move |db| store::images::by_id(db, known.as_str())).await?;
+        let kind = new.provider;
+        let staged = before.iter().flat_map(|image| &image.staged).find(|(k, _)| *k == kind);
+        if staged.is_none() {
+            // Before its directory: without a row that would be somebody's lost image.
+            let row = id.clone();
+            self.store.write(move |write| write.about_to_stage(&row, kind)).await?;
+        }
         if before.is_none() || !file.is_file() {
             self.keep(&new.path, &new.scratch, &id)?;
         }
-        let kind = new.provider;
-        let staged = match before.iter().flat_map(|image| &image.staged).find(|(k, _)| *k == kind) {
+        let staged = match staged {
             Some((_, locator)) => locator.clone(),
             None => {
-                let row = id.clone();
-                self.store.write(move |write| write.about_to_stage(&row, kind)).await?;
                 let artifact = Artifact { path: file, size };
                 match provider.stage_image(&id, &artifact, progress).await {
                     Ok(staged) => staged.locator,
@@ -188,6 +192,8 @@ impl Engine {
                 write.event(Subject::Image, id.as_str(), &name, "delete", &[])
             })
             .await?;
+        // Before what the providers have is removed, and with it the last row that tells of it.
+        home::remove(&self.home.images().join(image.id.as_str()))?;
         for (kind, locator) in &image.staged {
             let Ok(provider) = self.providers.of(*kind) else { continue };
             let staged = StagedImage { id: image.id.clone(), locator: locator.clone() };
@@ -200,7 +206,7 @@ impl Engine {
                 Err(error) => tracing::warn!(image = %image.id, %error, "cannot remove an image"),
             }
         }
-        home::remove(&self.home.images().join(image.id.as_str()))
+        Ok(())
     }
 
     /// Takes an uploaded ELF in.

@@ -3,15 +3,15 @@
 //! to agree.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bhojpur_provider::StagedImage;
 
 use super::Engine;
+use super::lost::Kept;
 use crate::instance::{Command, spawn};
-use crate::model::{Phase, VolumePhase};
+use crate::model::{Phase, Volume, VolumePhase};
 use crate::{Result, home, store};
 
 /// What takes longer goes on while requests are served already.
@@ -20,13 +20,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl Engine {
     /// Finishes or undoes everything that was in flight, and begins to look after what there is.
     pub(crate) async fn reconcile(self: &Arc<Self>) -> Result<()> {
-        self.reconcile_images().await?;
-        self.reconcile_volumes().await?;
         let instances = self.store.read(store::instances::all).await?;
         let known: BTreeSet<String> =
             instances.iter().map(|instance| instance.id.to_string()).collect();
+        // Before volumes are looked at: one of these may write to one that nobody knows either.
         self.remove_strangers(&known).await;
-        forget_others(&self.home.snapshots(), &known);
+        self.reconcile_images().await?;
+        self.reconcile_volumes().await?;
+        Kept::Snapshots.bring_back(&self.home, &known);
+        Kept::Snapshots.put_aside(&self.home, &known);
         let mut recoveries = Vec::new();
         for instance in instances {
             let Ok(provider) = self.providers.of(instance.provider) else {
@@ -64,16 +66,25 @@ impl Engine {
     }
 
     async fn reconcile_images(&self) -> Result<()> {
+        let images = self.store.read(store::images::all).await?;
+        let mut known: BTreeSet<String> = images.iter().map(|image| image.id.to_string()).collect();
+        Kept::Images.bring_back(&self.home, &known);
         for (id, kind, locator) in self.store.read(store::images::removals).await? {
+            // Its directory goes before the last row that tells of it.
+            if !known.contains(id.as_str())
+                && let Err(error) = home::remove(&self.home.images().join(id.as_str()))
+            {
+                tracing::warn!(image = %id, %error, "cannot be removed");
+                known.insert(id.to_string());
+                continue;
+            }
             let Ok(provider) = self.providers.of(kind) else { continue };
             match provider.remove_image(&StagedImage { id: id.clone(), locator }).await {
                 Ok(()) => self.store.write(move |write| write.removed_stage(&id, kind)).await?,
                 Err(error) => tracing::warn!(image = %id, %error, "cannot remove an image"),
             }
         }
-        let images = self.store.read(store::images::all).await?;
-        let known = images.iter().map(|image| image.id.to_string()).collect();
-        forget_others(&self.home.images(), &known);
+        Kept::Images.put_aside(&self.home, &known);
         for image in images {
             if self.home.image(&image.id).is_file() {
                 continue;
@@ -88,8 +99,9 @@ impl Engine {
 
     async fn reconcile_volumes(&self) -> Result<()> {
         let volumes = self.store.read(store::volumes::all).await?;
-        let known = volumes.iter().map(|volume| volume.id.to_string()).collect();
-        forget_others(&self.home.volumes(), &known);
+        let ready = volumes.iter().filter(|volume| volume.phase == VolumePhase::Ready);
+        Kept::Volumes.bring_back(&self.home, &ids(ready));
+        Kept::Volumes.put_aside(&self.home, &ids(volumes.iter()));
         for volume in volumes {
             match volume.phase {
                 VolumePhase::Ready if !self.home.volume(&volume.id).is_file() => {
@@ -114,16 +126,6 @@ impl Engine {
     }
 }
 
-/// Removes what has no row. The name of each entry is an id.
-fn forget_others(directory: &Path, known: &BTreeSet<String>) {
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        if name.to_str().is_some_and(|name| known.contains(name)) {
-            continue;
-        }
-        tracing::info!(path = %entry.path().display(), "removing a leftover");
-        if let Err(error) = home::remove(&entry.path()) {
-            tracing::warn!(%error, "cannot remove a leftover");
-        }
-    }
+fn ids<'a>(volumes: impl Iterator<Item = &'a Volume>) -> BTreeSet<String> {
+    volumes.map(|volume| volume.id.to_string()).collect()
 }

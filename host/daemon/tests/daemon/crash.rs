@@ -474,6 +474,8 @@ fn check(
     agrees(home, &volumes, "volumes", what);
     agrees(home, &images, "images", what);
     assert_eq!(fs::read_dir(home.join("tmp")).unwrap().count(), 0, "{what}: tmp/");
+    // A crash alone makes nothing that no row knows.
+    assert!(!home.join("lost").exists(), "{what}: lost/");
     let after = running(home);
     for instance in &instances {
         let (id, name) = (instance["id"].as_str().unwrap(), instance["name"].as_str().unwrap());

@@ -11,6 +11,7 @@ mod fake;
 mod image;
 mod life;
 mod load;
+mod lost;
 mod process;
 mod rest;
 mod volumes;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         .iter()
         .chain(builds::TESTS)
         .chain(volumes::TESTS)
+        .chain(lost::TESTS)
         .chain(life::TESTS)
         .chain(load::TESTS)
         .chain(crash::TESTS)
