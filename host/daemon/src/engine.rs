@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use bhojpur_provider::{ImageId, VolumeId};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 
 pub(crate) use logs::{LogReader, Looked, Piece};
 pub(crate) use transfer::Upload;
@@ -125,13 +126,28 @@ impl Default for Tasks {
 }
 
 impl Tasks {
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    /// The task goes on when nobody waits for it any more.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
         self.count.send_modify(|count| *count += 1);
         let done = Done(self.count.clone());
         tokio::spawn(async move {
             let _done = done;
-            task.await;
-        });
+            task.await
+        })
+    }
+
+    /// Does work that is done to its end, whether or not whoever waits for it stays.
+    pub(crate) async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T> {
+        self.spawn(work).await.map_err(|_| {
+            crate::Error::internal("the request was given up by a fault of the daemon")
+                .advise("the daemon's log says more")
+        })
     }
 
     /// Waits until all have ended.
@@ -145,5 +161,40 @@ struct Done(watch::Sender<usize>);
 impl Drop for Done {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bhojpur_api::Code;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_is_finished_when_nobody_waits_for_it() {
+        let tasks = Tasks::default();
+        let (go_on, held) = oneshot::channel::<()>();
+        let (tell, told) = oneshot::channel();
+        let work = tasks.finish(async move {
+            held.await.unwrap();
+            tell.send(()).unwrap();
+        });
+        let left = tokio::time::timeout(Duration::from_millis(10), work).await;
+        assert!(left.is_err(), "who waited has left");
+        go_on.send(()).unwrap();
+        told.await.expect("the work went on");
+        tasks.idle().await;
+        assert_eq!(tasks.finish(async { 7 }).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_fault_in_the_work_is_an_error() {
+        let tasks = Tasks::default();
+        let failed = tasks.finish(async { panic!("a fault") }).await.map(|()| 0);
+        assert_eq!(failed.unwrap_err().code(), Code::Internal);
+        tasks.idle().await;
     }
 }

@@ -23,7 +23,7 @@ use axum::http::{Method, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use bhojpur_api::Code;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use extract::{Json, Pairs, Reference, upload};
 pub(crate) use openapi::document;
@@ -35,11 +35,16 @@ use crate::engine::Engine;
 use crate::model::Role;
 use crate::{Error, Result, ancestor, web};
 
+/// Routes that change nothing by themselves and go on for as long as somebody listens or types;
+/// what becomes of a build is kept by a task of the engine's.
+const END_WITH_CLIENT: &[&str] =
+    &["/v1/images/build", "/images/{name}/create", "/v1/instances/{ref}/input"];
+
 /// What all requests share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
-    requests: Semaphore,
+    requests: Arc<Semaphore>,
     pub(crate) streams: Arc<Semaphore>,
 }
 
@@ -75,7 +80,7 @@ fn routes() -> Vec<Route> {
 pub(crate) fn router(engine: Arc<Engine>) -> Router {
     let limits = &engine.config.limits;
     let app = Arc::new(Shared {
-        requests: Semaphore::new(limits.requests.max(1)),
+        requests: Arc::new(Semaphore::new(limits.requests.max(1))),
         streams: Arc::new(Semaphore::new(limits.streams.max(1))),
         engine,
     });
@@ -118,8 +123,8 @@ async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Resp
     let ancestor = ancestor::owns(&route);
     let response = match admit(&app, &mut request, &route).await {
         Err(error) => error.into_response(),
-        Ok(()) => match app.requests.try_acquire() {
-            Ok(_permit) => next.run(request).await,
+        Ok(()) => match app.requests.clone().try_acquire_owned() {
+            Ok(permit) => answer(&app, permit, request, &route, next).await,
             Err(_) => busy().into_response(),
         },
     };
@@ -133,6 +138,29 @@ async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Resp
     }
     app.engine.metrics.answered(method.as_str(), &route, code, took);
     response
+}
+
+/// Lets a handler answer. The connection drops what it waits for when its client leaves, and an
+/// operation that is dropped half way is neither finished nor undone: what changes anything goes on
+/// in a task of its own.
+async fn answer(
+    app: &App,
+    permit: OwnedSemaphorePermit,
+    request: Request,
+    route: &str,
+    next: Next,
+) -> Response {
+    let ends_with_client =
+        matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+            || END_WITH_CLIENT.contains(&route);
+    let work = async move {
+        let _permit = permit;
+        next.run(request).await
+    };
+    if ends_with_client {
+        return work.await;
+    }
+    app.engine.tasks.finish(work).await.unwrap_or_else(Error::into_response)
 }
 
 fn busy() -> Error {
@@ -195,4 +223,17 @@ fn bearer(request: &Request) -> Option<String> {
 fn wrong_token() -> Error {
     Error::new(Code::Unauthorized, "the token is not known")
         .advise("it was mistyped or removed; ask the daemon's owner for another one")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_with_its_client_is_a_route() {
+        let ours: Vec<String> = routes().iter().map(Route::full_path).collect();
+        for route in END_WITH_CLIENT {
+            assert!(ours.iter().any(|path| path == route) || ancestor::owns(route), "{route}");
+        }
+    }
 }

@@ -210,23 +210,25 @@ impl Engine {
     }
 
     /// A tar of what is at `path` in a volume.
-    pub(crate) async fn pack_volume(&self, reference: String, path: String) -> Result<Packed> {
+    pub(crate) async fn pack_volume(&self, reference: String, wanted: String) -> Result<Packed> {
         let volume = self.volume(reference).await?;
-        let _lock = self.volume_locks.lock(&volume.id).await;
+        let lock = self.volume_locks.lock(&volume.id).await;
         self.check_idle(&volume)?;
         self.check_room(0)?;
         let scratch = self.home.scratch()?;
-        let (image, tar) = (self.home.volume(&volume.id), scratch.path().join("content.tar"));
-        let target = tar.clone();
+        let image = self.home.volume(&volume.id);
         blocking(move || {
+            // Here, and not with whoever waits: that one may leave, and the disk is still read.
+            let _lock = lock;
+            let path = scratch.path().join("content.tar");
             let mut disk = open(&volume, &image, ext4::Access::Read)?;
-            let file = std::fs::File::create(&target)
-                .map_err(|error| Error::io(format!("cannot write {}", target.display()), &error))?;
-            disk.read_tar(&path, std::io::BufWriter::new(file)).map_err(failed)?;
-            disk.close().map_err(failed)
+            let file = std::fs::File::create(&path)
+                .map_err(|error| Error::io(format!("cannot write {}", path.display()), &error))?;
+            disk.read_tar(&wanted, std::io::BufWriter::new(file)).map_err(failed)?;
+            disk.close().map_err(failed)?;
+            Ok(Packed { path, scratch })
         })
-        .await?;
-        Ok(Packed { path: tar, scratch })
+        .await
     }
 
     /// Puts what a tar has at `path` into a volume.
@@ -237,11 +239,13 @@ impl Engine {
         upload: Upload,
     ) -> Result<()> {
         let volume = self.volume(reference).await?;
-        let _lock = self.volume_locks.lock(&volume.id).await;
+        let lock = self.volume_locks.lock(&volume.id).await;
         self.check_idle(&volume)?;
         let image = self.home.volume(&volume.id);
         let (id, name) = (volume.id.to_string(), volume.name.clone());
         blocking(move || {
+            // Whoever waits may leave, and the disk is still written.
+            let _lock = lock;
             // Looked through first: what is refused leaves nothing of it in the volume.
             ext4::size_for_tar(archive::open(&upload.path)?).map_err(failed)?;
             let mut disk = open(&volume, &image, ext4::Access::Write)?;

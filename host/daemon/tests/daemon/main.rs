@@ -9,6 +9,7 @@ mod client;
 mod crash;
 mod fake;
 mod image;
+mod leave;
 mod life;
 mod load;
 mod lost;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         .chain(builds::TESTS)
         .chain(volumes::TESTS)
         .chain(lost::TESTS)
+        .chain(leave::TESTS)
         .chain(life::TESTS)
         .chain(load::TESTS)
         .chain(crash::TESTS)
