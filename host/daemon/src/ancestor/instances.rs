@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,9 +12,9 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::types;
 use crate::engine::create::{Wanted, WantedMount};
-use crate::http::{App, Json, Pairs, Reference, created, ok, stats, streaming};
+use crate::http::{App, Json, Pairs, Reference, allow, created, ok, stats, streaming};
 use crate::instance::{Command, Handle};
-use crate::model::Spec;
+use crate::model::{Role, Spec};
 use crate::{Result, Secret};
 
 /// Between two looks at a log, and two bytes that show whether the client is still there.
@@ -91,11 +92,16 @@ impl Drop for DeleteAfter {
 
 pub(super) async fn logs(
     State(app): State<App>,
+    Extension(role): Extension<Role>,
     Reference(name): Reference,
     query: Pairs,
 ) -> Result<Response> {
-    let handle = app.engine.registry.find(&name)?;
     let (follow, delete) = (query.flag("follow")?, query.flag("delete")?);
+    if delete {
+        // Its method alone says that this only looks.
+        allow(role, Role::Operate)?;
+    }
+    let handle = app.engine.registry.find(&name)?;
     let mut reader = stats::reader(&app, &handle, 0).await?;
     streaming(&app, "text/plain; charset=utf-8", false, async move |tell| {
         let _delete = (follow && delete).then(|| DeleteAfter(handle.clone()));

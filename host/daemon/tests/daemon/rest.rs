@@ -226,6 +226,10 @@ fn tokens() {
             ("POST", "/v1/instances/x/start", Some(read), 403),
             ("POST", "/v1/instances/x/start", Some(operate), 404),
             ("DELETE", "/instances/x", Some(read), 403),
+            ("GET", "/instances/x/logs?follow=true", Some(read), 404),
+            ("GET", "/instances/x/logs?follow=true&delete=true", Some(read), 403),
+            ("GET", "/instances/x/logs?delete", Some(read), 403),
+            ("GET", "/instances/x/logs?follow=true&delete=true", Some(operate), 404),
             ("GET", "/v1/tokens", Some(operate), 403),
             ("GET", "/v1/tokens", Some(admin), 200),
         ] {
