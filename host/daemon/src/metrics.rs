@@ -10,10 +10,17 @@ use std::time::Duration;
 /// Upper bounds of the histogram in seconds.
 const BOUNDS: [f64; 10] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0];
 
+/// Methods that are counted by their names (RFC 9110, section 9, and RFC 5789).
+const METHODS: [&str; 9] =
+    ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+/// Those that are not among them. A method is whatever word a client sends, with or without a
+/// token, and each would stay in memory.
+const OTHER: &str = "other";
+
 /// What is counted.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    requests: Mutex<BTreeMap<(String, String, u16), u64>>,
+    requests: Mutex<BTreeMap<(&'static str, String, u16), u64>>,
     latency: Mutex<BTreeMap<String, Histogram>>,
     restarts: AtomicU64,
     builds: [AtomicU64; 2],
@@ -29,7 +36,7 @@ struct Histogram {
 impl Metrics {
     /// A request was answered. `route` is the pattern of its path, never the path itself.
     pub(crate) fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
-        let key = (method.to_owned(), route.to_owned(), status);
+        let key = (known(method), route.to_owned(), status);
         *lock(&self.requests).entry(key).or_default() += 1;
         let seconds = took.as_secs_f64();
         let mut latency = lock(&self.latency);
@@ -53,8 +60,7 @@ impl Metrics {
     pub(crate) fn write(&self, page: &mut Page) {
         page.family("bhojpur_requests_total", "counter", "Requests that were answered.");
         for ((method, route, status), count) in lock(&self.requests).iter() {
-            let labels =
-                [("method", method.as_str()), ("route", route), ("status", &status.to_string())];
+            let labels = [("method", *method), ("route", route), ("status", &status.to_string())];
             page.value("bhojpur_requests_total", &labels, *count as f64);
         }
         page.family("bhojpur_request_seconds", "histogram", "Time until an answer began.");
@@ -77,6 +83,10 @@ impl Metrics {
             page.value("bhojpur_builds_total", &[("result", result)], count);
         }
     }
+}
+
+fn known(method: &str) -> &'static str {
+    METHODS.into_iter().find(|known| *known == method).unwrap_or(OTHER)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -112,6 +122,23 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn made_up_methods_take_no_memory() {
+        let metrics = Metrics::default();
+        for number in 0..1000 {
+            metrics.answered(&format!("BREW-{number}"), "unknown", 401, Duration::ZERO);
+        }
+        metrics.answered("get", "unknown", 401, Duration::ZERO);
+        metrics.answered("GET", "unknown", 401, Duration::ZERO);
+        assert_eq!(lock(&metrics.requests).len(), 2);
+        let mut page = Page::default();
+        metrics.write(&mut page);
+        let text = page.finish();
+        let other =
+            "bhojpur_requests_total{method=\"other\",route=\"unknown\",status=\"401\"} 1001";
+        assert!(text.lines().any(|line| line == other), "{text}");
+    }
 
     #[test]
     fn a_page_has_the_format_that_prometheus_reads() {

@@ -423,8 +423,11 @@ fn page_and_numbers() {
         );
         let mut stream = Events::open(client, "/v1/instances/one/stats?stream=true").await;
         assert!(stream.next().await.unwrap()["memory_limit_bytes"].as_u64().unwrap() > 0);
+        client.ask("BREW-7", "/v1/ping", Value::Null).await;
         let metrics = client.ask("GET", "/metrics", Value::Null).await.text();
+        assert!(!metrics.contains("BREW"), "whoever asks could make it grow\n{metrics}");
         for line in [
+            "bhojpur_requests_total{method=\"other\",route=\"/v1/ping\",status=\"405\"} 1",
             "bhojpur_instances{state=\"running\"} 1",
             "bhojpur_requests_total{method=\"POST\",route=\"/v1/instances\",status=\"201\"} 1",
             "bhojpur_instance_memory_bytes{name=\"one\"",
