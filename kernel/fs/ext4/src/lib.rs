@@ -41,6 +41,7 @@ mod error;
 mod file;
 mod guard;
 mod label;
+mod mounted;
 mod node;
 mod range;
 mod stamp;
@@ -53,7 +54,8 @@ mod tests;
 
 pub use disk::Disk;
 pub use label::{Label, read_label};
-pub use volume::{Environment, MountError, Mounted, Options, Volume};
+pub use mounted::Mounted;
+pub use volume::{Environment, MountError, Options, Volume};
 
 /// Bytes of a page of the cache.
 pub(crate) const PAGE: u64 = kmm::FRAME_SIZE as u64;

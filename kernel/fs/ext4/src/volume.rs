@@ -7,6 +7,7 @@ use crate::dirty::DirtyNode;
 use crate::disk::Disk;
 use crate::error::{errno, is_damage};
 use crate::guard::CoreGuard;
+use crate::mounted::Mounted;
 use crate::node::Node;
 use crate::stamp::{Remembered, Times};
 use alloc::collections::BTreeMap;
@@ -19,7 +20,7 @@ use core::time::Duration;
 use kdevice::BlockDevice;
 use kio::{Errno, Result};
 use ksync::SpinLock;
-use kvfs::{FileSystem, FsStat, Inode, MountFlags};
+use kvfs::Inode;
 use rsext4::{Ext4Error, Ext4Result, InodeInfo, InodeNumber};
 
 /// What a volume needs of the machine.
@@ -109,7 +110,7 @@ pub struct Volume {
     ended: AtomicBool,
     free_blocks: AtomicU64,
     /// Blocks that dirty pages may need.
-    reserved: AtomicU64,
+    pub(crate) reserved: AtomicU64,
     pub(crate) cached: AtomicU64,
     pub(crate) dirty_count: AtomicU64,
     deferred: AtomicBool,
@@ -179,7 +180,7 @@ impl Volume {
         if root.kind() != kio::FileKind::Directory {
             return Err(MountError::Refused(Ext4Error::corrupted()));
         }
-        Ok(Arc::new(Mounted { volume, root }))
+        Ok(Arc::new(Mounted::new(volume, root)))
     }
 
     /// Runs `work` on the core, on a deep stack, with the time set to now.
@@ -543,61 +544,5 @@ impl Drop for Volume {
 impl fmt::Debug for Volume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Volume({})", self.options.source)
-    }
-}
-
-/// A volume with its root directory, for the tree of mounts. The volume ends
-/// with its last user, be that a mount or an open file.
-#[derive(Debug)]
-pub struct Mounted {
-    volume: Arc<Volume>,
-    root: Arc<Node>,
-}
-
-impl Mounted {
-    /// The volume.
-    pub fn volume(&self) -> &Arc<Volume> {
-        &self.volume
-    }
-}
-
-impl FileSystem for Mounted {
-    fn root(&self) -> Arc<dyn Inode> {
-        self.root.clone()
-    }
-
-    fn name(&self) -> &'static str {
-        "ext4"
-    }
-
-    fn statfs(&self) -> FsStat {
-        let core = self.volume.lock_core();
-        let stat = core.engine.statfs();
-        drop(core);
-        let reserved = self.volume.reserved.load(Ordering::Relaxed);
-        FsStat {
-            magic: crate::MAGIC,
-            block_size: stat.block_size,
-            blocks: stat.total_blocks,
-            free_blocks: stat.free_blocks.saturating_sub(reserved),
-            inodes: u64::from(stat.total_inodes),
-            free_inodes: u64::from(stat.free_inodes),
-            name_max: kvfs::NAME_MAX as u64,
-        }
-    }
-
-    fn flags(&self) -> MountFlags {
-        match self.volume.check_writable() {
-            Ok(()) => MountFlags::empty(),
-            Err(_) => MountFlags::RDONLY,
-        }
-    }
-
-    fn source(&self) -> &str {
-        &self.volume.options.source
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.volume.sync()
     }
 }

@@ -8,7 +8,8 @@ mod fake;
 mod many;
 mod model;
 
-use crate::volume::{Environment, Mounted, Options, Volume};
+use crate::mounted::Mounted;
+use crate::volume::{Environment, Options, Volume};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
