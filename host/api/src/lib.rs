@@ -25,7 +25,7 @@
 //! | `GET /instances?all&label=K=V` | | `[`[`Instance`]`]` |
 //! | `POST /instances` | [`RunRequest`] | 201 [`Instance`] |
 //! | `GET /instances/{ref}` | | [`Instance`] |
-//! | `DELETE /instances/{ref}?force&volumes` | | 204 |
+//! | `DELETE /instances/{ref}?force&volumes` | | 204; with `volumes` its volumes are removed too, whatever is in them |
 //! | `POST /instances/{ref}/start`, `/restart`, `/pause`, `/resume` | | [`Instance`] |
 //! | `POST /instances/{ref}/stop?grace_s` | | [`Instance`] |
 //! | `POST /instances/{ref}/kill` | | [`Instance`] |

@@ -47,7 +47,8 @@ impl Client {
         self.json(Call::post(&["instances"]).json(request)?.within(SLOW)).await
     }
 
-    /// `DELETE /instances/{ref}`.
+    /// `DELETE /instances/{ref}`; `volumes` takes along what is kept on its volumes, but for
+    /// those that other instances have.
     pub async fn delete_instance(&self, instance: &str, force: bool, volumes: bool) -> Result<()> {
         let call = Call::delete(&["instances", instance]);
         self.done(call.flag("force", force).flag("volumes", volumes).within(SLOW)).await

@@ -81,7 +81,12 @@ pub(super) fn routes() -> Vec<Route> {
             "Removes an instance.",
             &[
                 ("force", "boolean", "Also when it runs."),
-                ("volumes", "boolean", "With the volumes that no other instance has."),
+                (
+                    "volumes",
+                    "boolean",
+                    "Remove its volumes as well, with all that is in them, but for those that \
+                     other instances have. docker's parameter v means something else.",
+                ),
             ],
             Body::Nothing,
             Answer::Nothing,

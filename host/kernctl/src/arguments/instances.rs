@@ -142,9 +142,12 @@ pub(crate) struct Rm {
     /// End it first when it runs
     #[arg(short, long)]
     pub(crate) force: bool,
-    /// Remove its volumes as well
+    /// Removes nothing: docker's anonymous volumes, which it means, do not exist here
     #[arg(short, long)]
     pub(crate) volumes: bool,
+    /// Remove its volumes as well, with all that is in them, but for those that others have
+    #[arg(long)]
+    pub(crate) with_volumes: bool,
     #[command(flatten)]
     pub(crate) instances: InstanceNames,
 }

@@ -5,7 +5,7 @@ use bhojpur_api::{ExposedPort, Instance, InstanceState, RenameRequest, SnapshotR
 use bhojpur_client::{Client, LogOptions, decode};
 
 use super::console::{self, Signals, Watch};
-use super::each;
+use super::{each, note};
 use crate::Failure;
 use crate::arguments::{
     InstanceNames, Kill, Logs, Ps, Published, Rename, Restart, Rm, SnapshotCommand, Start, Stop,
@@ -277,11 +277,17 @@ pub(crate) async fn unpause(session: &Session, names: &InstanceNames) -> Result<
 }
 
 pub(crate) async fn remove(session: &Session, rm: &Rm) -> Result<u8, Failure> {
+    if rm.volumes && !rm.with_volumes {
+        // docker keeps volumes that have names, and all of ours have.
+        note(
+            "volumes stay: -v means those without a name, and here all have one; --with-volumes removes them",
+        );
+    }
     let client = session.connect().await?;
     each(session, &rm.instances.all(), |name| {
         let client = client.clone();
         async move {
-            client.delete_instance(&name, rm.force, rm.volumes).await?;
+            client.delete_instance(&name, rm.force, rm.with_volumes).await?;
             Ok(name)
         }
     })

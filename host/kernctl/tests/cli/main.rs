@@ -13,4 +13,5 @@ mod console;
 mod copy;
 mod fake;
 mod output;
+mod remove;
 mod world;
