@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use bhojpur_api::Code;
 use bhojpur_client::{ByteStream, Client, Upload};
+use rustix::fs::{Mode, OFlags};
 use tar::{Archive, EntryType};
 
 use super::build::Bar;
@@ -126,7 +127,13 @@ fn unpack(tar: impl Read, directory: &Path, rename: Option<(&str, &Path)>) -> Re
         if name.components().any(|c| !matches!(c, Component::Normal(_) | Component::CurDir)) {
             return Err(refused());
         }
-        let kind = entry.header().entry_type();
+        let kind = match entry.header().entry_type() {
+            // tar(5): before there was a type for them, directories were told by their names.
+            EntryType::Regular | EntryType::Continuous if entry.path_bytes().ends_with(b"/") => {
+                EntryType::Directory
+            }
+            kind => kind,
+        };
         if !matches!(
             kind,
             EntryType::Regular
@@ -142,15 +149,21 @@ fn unpack(tar: impl Read, directory: &Path, rename: Option<(&str, &Path)>) -> Re
             Some((base, to)) => renamed(&name, base, to),
             None => name.clone(),
         };
+        // Without the slash or dot at its end, behind which a link would be what it leads to.
+        let target: PathBuf = target.components().collect();
         // What stands in the way as a symbolic link would lead elsewhere.
         if crosses_link(directory, &target) {
             return Err(refused());
         }
         let path = directory.join(&target);
         if kind == EntryType::Directory {
+            // One that leads to a directory is as good as it to what makes directories.
+            if is_link(&path) {
+                return Err(refused());
+            }
             fs::create_dir_all(&path)
                 .map_err(|error| Failure::io(format!("cannot make {}", path.display()), &error))?;
-            directories.push((path, entry.header().mode().unwrap_or(0o755)));
+            directories.push((target, entry.header().mode().unwrap_or(0o755)));
             continue;
         }
         if kind == EntryType::Link {
@@ -173,11 +186,28 @@ fn unpack(tar: impl Read, directory: &Path, rename: Option<(&str, &Path)>) -> Re
             .unpack(&path)
             .map_err(|error| Failure::io(format!("cannot write {}", path.display()), &error))?;
     }
-    for (path, mode) in directories.into_iter().rev() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let _ = fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o777));
+    for (target, mode) in directories.into_iter().rev() {
+        // One that was there before and is somebody else's keeps its mode.
+        let _ = set_mode(directory, &target, mode & 0o777);
     }
     Ok(())
+}
+
+/// Changes the mode of a directory below another one, or of that one itself. Whatever has become
+/// a symbolic link since it was made is not followed: each step is by descriptor.
+fn set_mode(directory: &Path, target: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = rustix::fs::open(directory, flags, Mode::empty())?;
+    for component in target.components() {
+        at = rustix::fs::openat(
+            &at,
+            component.as_os_str(),
+            flags | OFlags::NOFOLLOW,
+            Mode::empty(),
+        )?;
+    }
+    fs::File::from(at).set_permissions(fs::Permissions::from_mode(mode))
 }
 
 /// A name of the tar with another beginning.
@@ -195,8 +225,12 @@ fn crosses_link(directory: &Path, target: &Path) -> bool {
     let Some(parent) = target.parent() else { return false };
     parent.components().any(|component| {
         at.push(component);
-        fs::symlink_metadata(&at).is_ok_and(|found| found.is_symlink())
+        is_link(&at)
     })
+}
+
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
 }
 
 /// Sends files or a tar into a volume.
@@ -274,6 +308,8 @@ async fn is_directory(client: &Client, volume: &str, path: &str) -> Result<bool,
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+
     use super::*;
 
     #[test]
@@ -288,19 +324,22 @@ mod tests {
         }
     }
 
+    /// Files have their content, links what they lead to, directories their mode.
     fn tar(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
         for (name, kind, content) in entries {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(*kind);
-            header.set_mode(if *kind == EntryType::Directory { 0o755 } else { 0o644 });
+            let is_directory = *kind == EntryType::Directory;
+            let mode = if is_directory { content } else { "644" };
+            header.set_mode(u32::from_str_radix(mode, 8).unwrap());
             // The library's own check is gone around, as a hostile volume would.
             header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
             let link = matches!(kind, EntryType::Symlink | EntryType::Link);
             if link {
                 header.as_old_mut().linkname[..content.len()].copy_from_slice(content.as_bytes());
             }
-            let content = if link { "" } else { content };
+            let content = if link || is_directory { "" } else { content };
             header.set_size(content.len() as u64);
             header.set_cksum();
             builder.append(&header, content.as_bytes()).unwrap();
@@ -312,7 +351,7 @@ mod tests {
     fn files_are_unpacked_and_renamed() {
         let directory = tempfile::tempdir().unwrap();
         let entries = [
-            ("out", EntryType::Directory, ""),
+            ("out", EntryType::Directory, "755"),
             ("out/a", EntryType::Regular, "content"),
             ("out/l", EntryType::Symlink, "a"),
             ("out/h", EntryType::Link, "out/a"),
@@ -343,5 +382,42 @@ mod tests {
             assert!(unpack(tar(entries).as_slice(), &inner, None).is_err(), "{entries:?}");
             assert!(!directory.path().join("evil").exists() && !inner.join("h").exists());
         }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn directories_get_their_modes_and_those_outside_keep_theirs() {
+        let directory = tempfile::tempdir().unwrap();
+        let (inner, outside) = (directory.path().join("inner"), directory.path().join("outside"));
+        fs::create_dir(&inner).unwrap();
+        fs::DirBuilder::new().mode(0o700).create(&outside).unwrap();
+        let entries = [
+            ("d", EntryType::Directory, "500"),
+            ("d/e", EntryType::Directory, "2770"),
+            ("d/e/f", EntryType::Regular, "content"),
+        ];
+        unpack(tar(&entries).as_slice(), &inner, None).unwrap();
+        assert_eq!((mode(&inner.join("d")), mode(&inner.join("d/e"))), (0o500, 0o770));
+        fs::set_permissions(inner.join("d"), fs::Permissions::from_mode(0o700)).unwrap();
+        // A link of the volume, and one that was there before.
+        let linked = ("a", EntryType::Symlink, "../outside");
+        unpack(tar(&[linked]).as_slice(), &inner, None).unwrap();
+        for opened in [
+            ("a", EntryType::Directory, "777"),
+            ("a/", EntryType::Directory, "777"),
+            ("a/.", EntryType::Directory, "777"),
+            ("a/", EntryType::Regular, ""),
+        ] {
+            assert!(unpack(tar(&[linked, opened]).as_slice(), &inner, None).is_err());
+            assert!(unpack(tar(&[opened]).as_slice(), &inner, None).is_err(), "{opened:?}");
+            assert_eq!(mode(&outside), 0o700, "{opened:?}");
+        }
+        let renamed = Some(("out", Path::new("a")));
+        let opened = ("out", EntryType::Directory, "777");
+        assert!(unpack(tar(&[opened]).as_slice(), &inner, renamed).is_err());
+        assert_eq!(mode(&outside), 0o700);
     }
 }
