@@ -144,6 +144,19 @@ pub enum BuildEvent {
     },
 }
 
+/// What went when a name of an image, or the image, was removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ImageRemoval {
+    /// The names that lead to no image any more.
+    pub untagged: Vec<String>,
+    /// The id of the image, when it went itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<String>,
+    /// The instances that were ended and removed for it.
+    pub instances: Vec<String>,
+}
+
 /// Gives an image another name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

@@ -21,7 +21,7 @@
 //! | `GET /images/{ref}` | | [`Image`] |
 //! | `GET /images/{ref}/elf` | | the ELF |
 //! | `POST /images/{ref}/tag` | [`TagRequest`] | [`Image`] |
-//! | `DELETE /images/{ref}?force` | | 204 |
+//! | `DELETE /images/{ref}?force` | | [`ImageRemoval`] |
 //! | `GET /instances?all&label=K=V` | | `[`[`Instance`]`]` |
 //! | `POST /instances` | [`RunRequest`] | 201 [`Instance`] |
 //! | `GET /instances/{ref}` | | [`Instance`] |
@@ -67,7 +67,9 @@ mod volume;
 
 pub use error::{Code, ErrorBody};
 pub use event::{Event, LogChunk, Subject};
-pub use image::{BuildEvent, BuildQuery, ExposedPort, Image, ImportQuery, StagedAt, TagRequest};
+pub use image::{
+    BuildEvent, BuildQuery, ExposedPort, Image, ImageRemoval, ImportQuery, StagedAt, TagRequest,
+};
 pub use instance::{
     Health, HealthCheck, Instance, InstanceState, Mount, Network, Port, Probe, Protocol,
     RenameRequest, RestartPolicy, RunRequest, Snapshot, SnapshotRequest, Stats,

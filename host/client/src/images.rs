@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Images.
 
-use bhojpur_api::{BuildEvent, BuildQuery, Image, ImportQuery, TagRequest};
+use bhojpur_api::{BuildEvent, BuildQuery, Image, ImageRemoval, ImportQuery, TagRequest};
 
 use crate::transport::{Call, Client, SLOW};
 use crate::{ByteStream, EventStream, Result, Upload};
@@ -43,8 +43,8 @@ impl Client {
         self.json(Call::post(&["images", image, "tag"]).json(request)?).await
     }
 
-    /// `DELETE /images/{ref}`; `force` takes its instances along.
-    pub async fn delete_image(&self, image: &str, force: bool) -> Result<()> {
-        self.done(Call::delete(&["images", image]).flag("force", force).within(SLOW)).await
+    /// `DELETE /images/{ref}`; with `force` its instances go too, when the image itself does.
+    pub async fn delete_image(&self, image: &str, force: bool) -> Result<ImageRemoval> {
+        self.json(Call::delete(&["images", image]).flag("force", force).within(SLOW)).await
     }
 }

@@ -19,6 +19,7 @@ use bhojpur_provider::{ImageId, VolumeId};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+pub(crate) use images::Removed;
 pub(crate) use logs::{LogReader, Looked, Piece};
 pub(crate) use transfer::Upload;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bhojpur_api as api;
 use bhojpur_provider::{Network, Port, Protocol};
 
+use crate::engine::Removed;
 use crate::engine::create::{Wanted, WantedMount};
 use crate::instance::Sample;
 use crate::model::{
@@ -291,6 +292,14 @@ pub(crate) fn snapshot(snapshot: Snapshot) -> api::Snapshot {
         name: snapshot.name,
         created: snapshot.created.rfc3339(),
         size_bytes: snapshot.size,
+    }
+}
+
+pub(crate) fn image_removal(removed: Removed) -> api::ImageRemoval {
+    api::ImageRemoval {
+        untagged: removed.names,
+        deleted: removed.image.map(|id| id.to_string()),
+        instances: removed.instances,
     }
 }
 

@@ -37,6 +37,16 @@ pub(crate) struct NewImage {
     pub(crate) action: &'static str,
 }
 
+/// What went with a name or an image.
+#[derive(Debug)]
+pub(crate) struct Removed {
+    pub(crate) names: Vec<String>,
+    /// The image itself, when no name was left or all were meant.
+    pub(crate) image: Option<ImageId>,
+    /// Names of the instances that had to go.
+    pub(crate) instances: Vec<String>,
+}
+
 impl Engine {
     /// Takes a bootable ELF in: checks it, keeps it under its digest, stages it, names it. What
     /// is there already is there once.
@@ -159,31 +169,61 @@ impl Engine {
         self.image(image.id.to_string()).await
     }
 
-    /// Removes a name, and with the last one the image. With `force` its instances go first.
+    /// Removes a name, and with the last one the image; by its id, the image with all names. With
+    /// `force` its instances go first, but never for a name beside which there is another one.
     pub(crate) async fn remove_image(
         self: &Arc<Self>,
         reference: String,
         force: bool,
-    ) -> Result<()> {
+    ) -> Result<Removed> {
         let image = self.image(reference.clone()).await?;
         let tagged = names::tagged(&reference).unwrap_or_default();
-        if image.names.len() > 1 && image.names.contains(&tagged) && !force {
-            let id = image.id.clone();
-            return self
-                .store
-                .write(move |write| {
-                    write.unname_image(&tagged)?;
-                    write.event(Subject::Image, id.as_str(), &tagged, "untag", &[])
-                })
-                .await;
+        if image.names.contains(&tagged) && self.untag_image(&image.id, &tagged).await? {
+            return Ok(Removed { names: vec![tagged], image: None, instances: Vec::new() });
         }
-        if force {
-            for handle in self.registry.all() {
-                if handle.now().image == image.id {
-                    handle.order(Command::Delete { force: true }).await?;
+        let instances = match force {
+            true => self.remove_instances_of(&image.id).await?,
+            false => Vec::new(),
+        };
+        self.discard_image(&image).await?;
+        Ok(Removed { names: image.names, image: Some(image.id), instances })
+    }
+
+    /// Takes a name away from an image that has another one; false when it has not.
+    async fn untag_image(&self, id: &ImageId, name: &str) -> Result<bool> {
+        let (id, name) = (id.clone(), name.to_owned());
+        self.store
+            .write(move |write| {
+                let names = write.image(&id)?.names;
+                if !names.contains(&name) {
+                    return Err(Error::not_found("image", &name));
                 }
+                if names.len() == 1 {
+                    return Ok(false);
+                }
+                write.unname_image(&name)?;
+                write.event(Subject::Image, id.as_str(), &name, "untag", &[])?;
+                Ok(true)
+            })
+            .await
+    }
+
+    /// Ends and removes what was made from an image, and tells the names.
+    async fn remove_instances_of(&self, id: &ImageId) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for handle in self.registry.all() {
+            let instance = handle.now();
+            if instance.image == *id {
+                handle.order(Command::Delete { force: true }).await?;
+                names.push(instance.name.clone());
             }
         }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Removes everything of an image that no instance uses.
+    async fn discard_image(&self, image: &Image) -> Result<()> {
         let _lock = self.image_locks.lock(&image.id).await;
         let (id, name) = (image.id.clone(), image.names.first().cloned().unwrap_or_default());
         self.store

@@ -2,8 +2,7 @@
 //! Images.
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::{delete, get, post};
 use bhojpur_api as api;
 use bhojpur_api::Code;
@@ -79,10 +78,15 @@ pub(super) fn routes() -> Vec<Route> {
             method: HttpMethod::Delete,
             path: "/images/{ref}",
             doc: Doc {
-                summary: "Removes a name of an image, and with the last one the image.",
-                query: &[("force", "boolean", "Remove its instances and all its names as well.")],
+                summary: "Removes a name of an image, and with the last one the image; by its id, \
+                          the image with all names.",
+                query: &[(
+                    "force",
+                    "boolean",
+                    "When the image itself goes, end and remove its instances first.",
+                )],
                 body: Body::Nothing,
-                answer: Answer::Nothing,
+                answer: Answer::Json("ImageRemoval"),
             },
             handler: delete(remove),
         },
@@ -131,6 +135,5 @@ async fn remove(
     query: Pairs,
 ) -> Result<Response> {
     let force = query.only(&["force"])?.flag("force")?;
-    app.engine.remove_image(name, force).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    ok(wire::image_removal(app.engine.remove_image(name, force).await?))
 }

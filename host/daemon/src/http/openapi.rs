@@ -27,6 +27,7 @@ use super::{Answer, Body, Route};
         api::Provider,
         api::Compiler,
         api::Image,
+        api::ImageRemoval,
         api::BuildEvent,
         api::TagRequest,
         api::RunRequest,

@@ -10,6 +10,7 @@ mod crash;
 mod fake;
 mod image;
 mod leave;
+mod images;
 mod life;
 mod load;
 mod lost;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let tests: Vec<Test> = rest::TESTS
         .iter()
         .chain(builds::TESTS)
+        .chain(images::TESTS)
         .chain(volumes::TESTS)
         .chain(lost::TESTS)
         .chain(leave::TESTS)

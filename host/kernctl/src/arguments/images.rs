@@ -133,7 +133,7 @@ pub(crate) struct Rmi {
     /// The images
     #[arg(value_name = "IMAGE", required_unless_present = "image")]
     pub(crate) images: Vec<String>,
-    /// Remove their instances as well
+    /// When an image itself goes, with its last name or by its id, end and remove its instances
     #[arg(short, long)]
     pub(crate) force: bool,
     #[arg(long, hide = true, value_name = "IMAGE")]

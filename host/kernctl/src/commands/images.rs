@@ -7,7 +7,7 @@ use bhojpur_api::{Image, ImportQuery, TagRequest};
 use bhojpur_client::Upload;
 
 use super::build::Bar;
-use super::each;
+use super::{each, note};
 use crate::Failure;
 use crate::arguments::{Images, Import, Rmi, Tag};
 use crate::output::NamedImage;
@@ -108,7 +108,10 @@ pub(crate) async fn remove(session: &Session, rmi: &Rmi) -> Result<u8, Failure> 
     each(session, &names, |name| {
         let client = client.clone();
         async move {
-            client.delete_image(&name, rmi.force).await?;
+            let removed = client.delete_image(&name, rmi.force).await?;
+            if !removed.instances.is_empty() {
+                note(&format!("removed with {name}: {}", removed.instances.join(", ")));
+            }
             Ok(name)
         }
     })

@@ -228,9 +228,12 @@ fn table(asked: &Asked) -> Answer {
             json!({"event": "progress", "what": "staging", "done": 1, "total": 2}),
             json!({"event": "done", "image": image()}),
         ])),
+        ("DELETE", ["images", _]) => ok(&json!({"untagged": ["web:latest"], "instances": []})),
         ("GET", ["instances"]) => ok(&json!([instance()])),
         ("GET", ["instances" | "images" | "volumes", "none"]) => not_found(parts[1]),
-        ("POST", ["instances", _, "input"]) | ("PUT", [.., "files"]) | ("DELETE", _) => {
+        ("POST", ["instances", _, "input"])
+        | ("PUT", [.., "files"])
+        | ("DELETE", ["instances" | "volumes" | "tokens", ..]) => {
             Answer { status: 204, ..Answer::bytes("") }
         }
         // Who comes back has seen it.
