@@ -55,6 +55,31 @@ pub struct VolumeQuery {
     pub raw: bool,
 }
 
+/// A file of a volume, as it is behind symbolic links.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct FileStat {
+    /// What it is.
+    pub kind: FileKind,
+    /// Bytes of its content.
+    pub size_bytes: u64,
+    /// Its permissions, the lower 12 bits of its mode.
+    pub mode: u32,
+}
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A device, pipe or socket.
+    Special,
+}
+
 /// Attaches a volume to a stopped instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Volumes.
 
-use bhojpur_api::{AttachRequest, Volume, VolumeQuery};
+use bhojpur_api::{AttachRequest, FileStat, Volume, VolumeQuery};
 
 use crate::transport::{Call, Client, SLOW};
 use crate::{ByteStream, Result, Upload};
@@ -55,6 +55,12 @@ impl Client {
     pub async fn read_files(&self, volume: &str, path: &str) -> Result<ByteStream> {
         let call = Call::get(&["volumes", volume, "files"]).with("path", path);
         self.bytes(call.within(SLOW)).await
+    }
+
+    /// `GET /volumes/{ref}/files/stat`: what is at the path.
+    pub async fn stat_file(&self, volume: &str, path: &str) -> Result<FileStat> {
+        let call = Call::get(&["volumes", volume, "files", "stat"]).with("path", path);
+        self.json(call.within(SLOW)).await
     }
 
     /// `PUT /volumes/{ref}/files`: puts what is in the tar into the directory at the path.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bhojpur_api as api;
 use bhojpur_provider::{Network, Port, Protocol};
+use bhojpur_volume::{Entry, EntryKind};
 
 use crate::engine::Removed;
 use crate::engine::create::{Wanted, WantedMount};
@@ -317,6 +318,19 @@ pub(crate) fn volume(volume: Volume) -> api::Volume {
         attachments: volume.attachments.into_iter().map(attachment).collect(),
         labels: volume.labels,
         created: volume.created.rfc3339(),
+    }
+}
+
+pub(crate) fn file_stat(found: &Entry) -> api::FileStat {
+    api::FileStat {
+        kind: match found.kind {
+            EntryKind::File => api::FileKind::File,
+            EntryKind::Directory => api::FileKind::Directory,
+            // Links were followed.
+            EntryKind::Symlink | EntryKind::Special => api::FileKind::Special,
+        },
+        size_bytes: found.size,
+        mode: found.mode.into(),
     }
 }
 

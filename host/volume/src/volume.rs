@@ -193,6 +193,14 @@ impl Volume {
         })
     }
 
+    /// The file at `at`, following symbolic links.
+    pub fn stat_followed(&mut self, at: &str) -> Result<Entry> {
+        self.work(|core| {
+            let found = core.must_find(at, true)?;
+            core.entry(found.name.clone(), &found.info)
+        })
+    }
+
     /// Brings all to the image and ends. Dropping does the same, without telling of errors.
     pub fn close(mut self) -> Result<()> {
         self.end()

@@ -104,6 +104,7 @@ fn archives_come_out_as_they_went_in() {
     let one = listing(&read_tar(&mut volume, "dir/hello"));
     assert_eq!(one["hello"].6, b"hello\n");
     assert_eq!(volume.stat("/short").unwrap().target.unwrap(), b"dir/hello");
+    assert_eq!(volume.stat_followed("/short").unwrap().kind, EntryKind::File);
     assert_eq!(volume.stat("/dir/../sparse").unwrap().size, 4_000_001);
     assert_eq!(volume.stat("/none").unwrap_err().kind(), ErrorKind::NotFound);
     let names: Vec<_> = volume.list("/").unwrap().into_iter().map(|e| e.name).collect();

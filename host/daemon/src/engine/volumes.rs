@@ -231,6 +231,25 @@ impl Engine {
         .await
     }
 
+    /// What is at `path` in a volume.
+    pub(crate) async fn stat_in_volume(
+        &self,
+        reference: String,
+        path: String,
+    ) -> Result<ext4::Entry> {
+        let volume = self.volume(reference).await?;
+        let _lock = self.volume_locks.lock(&volume.id).await;
+        self.check_idle(&volume)?;
+        let image = self.home.volume(&volume.id);
+        blocking(move || {
+            let mut disk = open(&volume, &image, ext4::Access::Read)?;
+            let found = disk.stat_followed(&path).map_err(failed)?;
+            disk.close().map_err(failed)?;
+            Ok(found)
+        })
+        .await
+    }
+
     /// Puts what a tar has at `path` into a volume.
     pub(crate) async fn unpack_volume(
         &self,

@@ -38,6 +38,7 @@ use super::{Answer, Body, Route};
         api::Snapshot,
         api::LogChunk,
         api::Volume,
+        api::FileStat,
         api::AttachRequest,
         api::Event,
         api::Token,
@@ -227,6 +228,6 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), all);
-        assert_eq!(all, 43);
+        assert_eq!(all, 44);
     }
 }

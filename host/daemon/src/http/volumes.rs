@@ -100,6 +100,15 @@ pub(super) fn routes() -> Vec<Route> {
             get(take),
         ),
         route(
+            HttpMethod::Get,
+            "/volumes/{ref}/files/stat",
+            "What is at a path of a volume that no running instance has; links are followed.",
+            &[("path", "string", "What to look at; the root when absent.")],
+            Body::Nothing,
+            Answer::Json("FileStat"),
+            get(look),
+        ),
+        route(
             HttpMethod::Put,
             "/volumes/{ref}/files",
             "Puts the content of a tar into a volume that no running instance has.",
@@ -195,6 +204,14 @@ async fn take(
 ) -> Result<Response> {
     let packed = app.engine.pack_volume(name, path(query)?).await?;
     bytes_of_file(packed.path, TAR, packed.scratch).await
+}
+
+async fn look(
+    State(app): State<App>,
+    Reference(name): Reference,
+    query: Pairs,
+) -> Result<Response> {
+    ok(wire::file_stat(&app.engine.stat_in_volume(name, path(query)?).await?))
 }
 
 async fn give(

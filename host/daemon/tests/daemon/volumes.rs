@@ -13,6 +13,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("volumes", volumes),
     ("volumes_of_disk_images", disk_images_become_volumes),
     ("volumes_that_are_none", damage),
+    ("files_of_volumes_are_looked_at", looked_at),
 ];
 
 fn volumes() {
@@ -176,6 +177,46 @@ fn damage() {
         assert_eq!(put.status, 500, "{}", put.text());
         assert!(std::fs::read(&disk).unwrap().iter().all(|byte| *byte == 0), "left alone");
         client.delete("/v1/volumes/data").await;
+        world.end().await;
+    });
+}
+
+/// What is at a path is told without a copy of it.
+fn looked_at() {
+    block_on(async {
+        let mut world = World::new().await;
+        let client = &world.client;
+        let name = "n".repeat(150);
+        let made = client
+            .send("POST", "/v1/volumes?name=data", tar(&format!("d/{name}/hello.txt"), b"hi"))
+            .await
+            .unwrap();
+        assert_eq!(made.status, 201, "{}", made.text());
+        let stat = async |path: &str| {
+            client.get(&format!("/v1/volumes/data/files/stat?path={path}")).await
+        };
+        // No room is needed for it: what is copied out goes by the daemon's own directory.
+        std::fs::remove_dir(world.home.join("tmp")).unwrap();
+        std::fs::write(world.home.join("tmp"), "").unwrap();
+        let directory = format!("/d/{name}");
+        let found = stat(&directory).await;
+        assert_eq!(found["kind"], "directory", "{found}");
+        assert_eq!(stat("").await["kind"], "directory");
+        let file = stat(&format!("{directory}/hello.txt")).await;
+        assert_eq!((&file["kind"], &file["size_bytes"]), (&json!("file"), &json!(2)), "{file}");
+        assert_eq!(file["mode"], 0o644);
+        for (path, status, code) in [("/none", 404, "not_found"), ("/../x", 422, "invalid")] {
+            let path = format!("/v1/volumes/data/files/stat?path={path}");
+            client.refused("GET", &path, Value::Null, status, code).await;
+        }
+        client.refused("GET", "/v1/volumes/none/files/stat", Value::Null, 404, "not_found").await;
+        std::fs::remove_file(world.home.join("tmp")).unwrap();
+        std::fs::create_dir(world.home.join("tmp")).unwrap();
+        let mounted = json!({ "volumes": [{ "volume": "data", "mount_point": "/data" }] });
+        world.import(0, "web").await;
+        world.run("one", &["forever"], mounted).await;
+        let path = "/v1/volumes/data/files/stat?path=/d";
+        client.refused("GET", path, Value::Null, 409, "conflict").await;
         world.end().await;
     });
 }

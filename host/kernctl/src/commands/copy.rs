@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Component, Path, PathBuf};
 
-use bhojpur_api::Code;
+use bhojpur_api::{Code, FileKind};
 use bhojpur_client::{ByteStream, Client, Upload};
 use rustix::fs::{Mode, OFlags};
 use tar::{Archive, EntryType};
@@ -287,23 +287,14 @@ async fn destination(
     Ok((parent.to_owned(), name.into()))
 }
 
-/// Whether there is a directory at a path: the head of the tar of what is there tells.
+/// Whether there is a directory at a path.
 async fn is_directory(client: &Client, volume: &str, path: &str) -> Result<bool, Failure> {
-    let mut stream = match client.read_files(volume, path).await {
-        Ok(stream) => stream,
+    match client.stat_file(volume, path).await {
+        Ok(found) => Ok(found.kind == FileKind::Directory),
         // That the volume itself is not there, writing will tell.
-        Err(error) if error.code() == Some(Code::NotFound) => return Ok(false),
-        Err(error) => return Err(error.into()),
-    };
-    let mut head = Vec::new();
-    while head.len() < 512 {
-        match stream.next().await? {
-            Some(piece) => head.extend_from_slice(&piece),
-            None => return Ok(false),
-        }
+        Err(error) if error.code() == Some(Code::NotFound) => Ok(false),
+        Err(error) => Err(error.into()),
     }
-    let header = tar::Header::from_byte_slice(&head[..512]);
-    Ok(header.entry_type() == EntryType::Directory)
 }
 
 #[cfg(test)]

@@ -69,7 +69,9 @@ fn files_go_in_by_dockers_rules() {
         let asked = world.fake.take().pop().unwrap();
         (asked.target, names(&asked.body))
     };
-    world.fake.answer("GET /v1/volumes/data/files", not_found("file"));
+    let stat = "GET /v1/volumes/data/files/stat";
+    world.fake.answer("GET /v1/volumes/data/files?", Answer::bytes("nobody wants a copy"));
+    world.fake.answer(stat, not_found("file"));
     // Nothing there: it gets that name.
     assert_eq!(
         put(&["cp", "one.txt", "data:/d/new.txt"]),
@@ -88,10 +90,19 @@ fn files_go_in_by_dockers_rules() {
         ("/v1/volumes/data/files?path=%2F".into(), vec!["one.txt".into()])
     );
     // A directory is there: it goes into it.
-    world.fake.answer("GET /v1/volumes/data/files", Answer::bytes(tar(&[("d", None)])));
+    let kind = |kind: &str| serde_json::json!({"kind": kind, "size_bytes": 0, "mode": 493});
+    world.fake.answer(stat, Answer::json(200, &kind("directory")));
     assert_eq!(
         put(&["cp", "one.txt", "data:/d"]),
         ("/v1/volumes/data/files?path=%2Fd".into(), vec!["one.txt".into()])
+    );
+    world.ok(&["cp", "one.txt", "data:/d"]);
+    assert_eq!(world.fake.lines()[0], format!("{stat}?path=%2Fd"));
+    // A file is there: it is replaced.
+    world.fake.answer(stat, Answer::json(200, &kind("file")));
+    assert_eq!(
+        put(&["cp", "one.txt", "data:/d/f"]),
+        ("/v1/volumes/data/files?path=%2Fd".into(), vec!["f".into()])
     );
     let done = world.feed(&["cp", "-", "data:/d"], b"any bytes");
     assert_eq!(done.status, 0);
