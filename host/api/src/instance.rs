@@ -75,7 +75,8 @@ pub enum RestartPolicy {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase", tag = "type", deny_unknown_fields)]
 pub enum Probe {
-    /// A connection to this port of the guest succeeds.
+    /// A connection to this port of the guest succeeds. Through a port that QEMU's user network
+    /// publishes, a refusal is noticed, but not that the guest hangs.
     Tcp {
         /// The port in the guest.
         port: u16,

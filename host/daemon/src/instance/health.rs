@@ -8,20 +8,33 @@ use bhojpur_provider::{Port, Protocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::model::{Check, Health, Probe};
 
+/// How long a connection through a published port has to stay open: a refusal of the guest has
+/// come back by then.
+const SILENCE: Duration = Duration::from_millis(200);
 /// The longest status line that is read.
 const STATUS_LINE_MAX: usize = 256;
 
-/// Where a port of the guest is reached: through a published port, or at the guest's address.
-pub(crate) fn target(ports: &[Port], address: Option<IpAddr>, guest: u16) -> Option<SocketAddr> {
-    let published = ports
+/// Where a port of the guest is reached: at the guest's own address, or through a published port.
+/// The address comes first: behind a published port, somebody accepts for the guest.
+fn target(ports: &[Port], address: Option<IpAddr>, guest: u16) -> Option<SocketAddr> {
+    if let Some(address) = own_address(ports, address) {
+        return Some(SocketAddr::new(address, guest));
+    }
+    ports
         .iter()
         .find(|port| port.guest == guest && port.protocol == Protocol::Tcp)
-        .map(|port| SocketAddr::new(reachable(port.host_address), port.host));
-    published.or_else(|| address.map(|address| SocketAddr::new(address, guest)))
+        .map(|port| SocketAddr::new(reachable(port.host_address), port.host))
+}
+
+/// The address of an instance, unless it is the host's with ports that lead into the guest.
+fn own_address(ports: &[Port], address: Option<IpAddr>) -> Option<IpAddr> {
+    address.filter(|address| {
+        !address.is_loopback() && ports.iter().all(|port| port.host_address != *address)
+    })
 }
 
 /// What listens everywhere is reached on loopback.
@@ -65,22 +78,29 @@ async fn ask(check: &Check, ports: &[Port], address: Option<IpAddr>) -> bool {
         Probe::Tcp { port } | Probe::Http { port, .. } => *port,
     };
     let Some(target) = target(ports, address, port) else { return false };
+    let deadline = Instant::now() + check.timeout;
     let asked = async {
         let stream = TcpStream::connect(target).await?;
         match &check.probe {
-            Probe::Tcp { .. } => tcp(stream).await,
+            // It was the guest that accepted.
+            Probe::Tcp { .. } if own_address(ports, address).is_some() => Ok(true),
+            Probe::Tcp { .. } => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                stays_open(stream, SILENCE.min(left / 2)).await
+            }
             Probe::Http { path, .. } => http(stream, target, path).await,
         }
     };
-    matches!(timeout(check.timeout, asked).await, Ok(Ok(true)))
+    matches!(timeout_at(deadline, asked).await, Ok(Ok(true)))
 }
 
 /// A published port is opened by the monitor, whether or not somebody listens in the guest, and
-/// closed when nobody does. So a connection counts when it stays open for a moment or says
-/// something.
-async fn tcp(mut stream: TcpStream) -> std::io::Result<bool> {
+/// closed when the guest refuses. So a connection counts when it stays open for a moment or says
+/// something. That a guest does not answer at all cannot be seen here: it is as silent as a
+/// server that waits for its client to speak.
+async fn stays_open(mut stream: TcpStream, silence: Duration) -> std::io::Result<bool> {
     let mut byte = [0];
-    match timeout(Duration::from_millis(200), stream.read(&mut byte)).await {
+    match timeout(silence, stream.read(&mut byte)).await {
         Err(_) => Ok(true),
         Ok(Ok(read)) => Ok(read > 0),
         Ok(Err(_)) => Ok(false),
@@ -216,5 +236,37 @@ mod tests {
         assert!(!ask(&check(Probe::Tcp { port: 80 }), &ports, None).await);
         assert!(!ask(&check(Probe::Tcp { port: 81 }), &ports, None).await);
         server.await.unwrap();
+    }
+
+    fn published(host: u16) -> [Port; 1] {
+        [Port {
+            host_address: std::net::Ipv4Addr::LOCALHOST.into(),
+            host,
+            guest: 80,
+            protocol: Protocol::Tcp,
+        }]
+    }
+
+    /// A relay accepts whether or not the guest lives: its own address tells more.
+    #[test]
+    fn a_guest_with_an_address_is_asked_there() {
+        let ports = published(8080);
+        let relay: SocketAddr = "127.0.0.1:8080".parse().unwrap();
+        let own: SocketAddr = "172.30.0.2:80".parse().unwrap();
+        assert_eq!(target(&ports, Some(own.ip()), 80), Some(own));
+        assert_eq!(target(&ports, None, 80), Some(relay));
+        assert_eq!(target(&ports, Some(relay.ip()), 80), Some(relay), "the host's");
+        assert_eq!(target(&ports, Some(relay.ip()), 81), None, "the host's");
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_is_silent_is_good_however_little_time_there_is() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ports = published(listener.local_addr().unwrap().port());
+        let mut tcp = check(Probe::Tcp { port: 80 });
+        for limit in [100, 199, 200, 201] {
+            tcp.timeout = Duration::from_millis(limit);
+            assert!(ask(&tcp, &ports, None).await, "{limit} ms");
+        }
     }
 }

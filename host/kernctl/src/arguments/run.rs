@@ -99,7 +99,8 @@ pub(crate) struct Options {
     /// It is well when a GET of this is answered with 200 to 399
     #[arg(long, value_name = "PORT[/PATH]", value_parser = words::http_probe, conflicts_with = "health_tcp", help_heading = "Health")]
     pub(crate) health_http: Option<Probe>,
-    /// It is well when it accepts connections there
+    /// It is well when it accepts connections there. Through QEMU's user network (the default)
+    /// only a refusal is noticed, not that it hangs: --health-http asks the program itself
     #[arg(long, value_name = "PORT", value_parser = words::tcp_probe, help_heading = "Health")]
     pub(crate) health_tcp: Option<Probe>,
     /// Time between two questions
