@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Server-sent events.
 
+use std::io;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -20,7 +21,7 @@ const BACKLOG: usize = 16;
 
 /// Tells events. An error means that nobody listens any more.
 #[derive(Clone, Debug)]
-pub(crate) struct Tell(mpsc::Sender<Bytes>);
+pub(crate) struct Tell(mpsc::Sender<io::Result<Bytes>>);
 
 /// Nobody listens.
 #[derive(Debug)]
@@ -45,7 +46,13 @@ impl Tell {
 
     /// Bytes as they are.
     pub(crate) async fn raw(&self, bytes: Bytes) -> Result<(), Gone> {
-        self.0.send(bytes).await.map_err(|_| Gone)
+        self.0.send(Ok(bytes)).await.map_err(|_| Gone)
+    }
+
+    /// Breaks the answer off, so that nobody takes what came of it for the whole.
+    pub(crate) async fn abort(&self, why: &Error) -> Result<(), Gone> {
+        tracing::warn!(error = %why, "an answer breaks off");
+        self.0.send(Err(io::Error::other(why.to_string()))).await.map_err(|_| Gone)
     }
 
     async fn keep_alive(&self) {
@@ -66,7 +73,8 @@ pub(crate) fn stream<W: Future<Output = Result<(), Gone>> + Send + 'static>(
     streaming(app, "text/event-stream", true, work)
 }
 
-/// Any answer that goes on.
+/// Any answer that goes on. Whoever reads events knows from them where it was; bytes that come
+/// without `comments` break off when the daemon ends before they do.
 pub(crate) fn streaming<W: Future<Output = Result<(), Gone>> + Send + 'static>(
     app: &App,
     media: &'static str,
@@ -89,16 +97,22 @@ pub(crate) fn streaming<W: Future<Output = Result<(), Gone>> + Send + 'static>(
                 false => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let ending = async {
+            let _ = closing.wait_for(|closing| *closing).await;
+        };
+        let is_cut = tokio::select! {
             biased;
-            () = listened.closed() => {}
-            _ = closing.wait_for(|closing| *closing) => {}
-            () = keep_alive => {}
-            _ = work(tell.clone()) => {}
+            () = listened.closed() => false,
+            () = ending => true,
+            () = keep_alive => false,
+            _ = work(tell.clone()) => false,
+        };
+        if is_cut && !comments {
+            let _ = tell.abort(&Error::new(Code::Busy, "the daemon is ending")).await;
         }
     });
     let body = futures_util::stream::unfold(receiver, async |mut receiver| {
-        receiver.recv().await.map(|bytes| (Ok::<_, std::convert::Infallible>(bytes), receiver))
+        receiver.recv().await.map(|bytes| (bytes, receiver))
     });
     let headers = [(header::CONTENT_TYPE, media), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(body)).into_response())

@@ -112,14 +112,18 @@ async fn logs(
     if query.flag("follow")? {
         return stream(&app, move |tell| follow(handle, reader, tell));
     }
+    // Before the answer begins: what cannot be read at all has a status.
+    let first = reader.next().await?;
     streaming(&app, "application/octet-stream", false, async move |tell| {
-        while let Ok(Piece { bytes, .. }) = reader.next().await {
-            if bytes.is_empty() {
-                break;
+        let mut next = Ok(first);
+        loop {
+            match next {
+                Ok(Piece { bytes, .. }) if bytes.is_empty() => return Ok(()),
+                Ok(Piece { bytes, .. }) => tell.raw(bytes.into()).await?,
+                Err(error) => return tell.abort(&error).await,
             }
-            tell.raw(bytes.into()).await?;
+            next = reader.next().await;
         }
-        Ok(())
     })
 }
 

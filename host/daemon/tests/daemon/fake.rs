@@ -3,8 +3,9 @@
 //! daemon that uses the contract wrongly.
 //!
 //! What is done wrongly is written to `violations` above the provider's directory. A file
-//! `faults/OPERATION` there with `fail N` makes the next N calls fail; `delay MS` makes each
-//! take its time. With a file `framed` there, records stand between what programs print.
+//! `faults/OPERATION` there with `fail N` makes the next N calls fail; `spare N` makes all fail but
+//! the next N; `delay MS` makes each take its time. With a file `framed` there, records stand
+//! between what programs print; with `remote`, what they print has to be fetched.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -80,6 +81,12 @@ impl Fake {
         let number = |word: &str| text.trim().strip_prefix(word)?.trim().parse::<u64>().ok();
         if let Some(delay) = number("delay") {
             tokio::time::sleep(Duration::from_millis(delay)).await;
+        }
+        if let Some(left) = number("spare") {
+            if left == 0 {
+                return Err(Error::new(ErrorKind::Failed, format!("{operation} fails for good")));
+            }
+            let _ = fs::write(&path, format!("spare {}", left - 1));
         }
         if let Some(left) = number("fail").filter(|left| *left > 0) {
             let _ = fs::write(&path, format!("fail {}", left - 1));
@@ -266,10 +273,19 @@ impl Provider for Fake {
 
     fn log(&self, id: &InstanceId) -> LogSource {
         let path = self.directory(id).join("console.log");
-        match self.root.with_file_name("faults").join("framed").exists() {
-            true => LogSource::FramedFile(path),
-            false => LogSource::File(path),
+        let is_told = |word: &str| self.root.with_file_name("faults").join(word).exists();
+        match (is_told("remote"), is_told("framed")) {
+            (true, _) => LogSource::Remote,
+            (false, true) => LogSource::FramedFile(path),
+            (false, false) => LogSource::File(path),
         }
+    }
+
+    async fn fetch_log(&self, id: &InstanceId, offset: u64) -> Result<Vec<u8>> {
+        self.strike("fetch_log").await?;
+        let all = fs::read(self.directory(id).join("console.log"));
+        let all = all.map_err(failed("cannot read the log"))?;
+        Ok(all.get(usize::try_from(offset).unwrap()..).unwrap_or_default().to_vec())
     }
 
     async fn console(&self, id: &InstanceId) -> Result<PathBuf> {

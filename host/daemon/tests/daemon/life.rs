@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("life_failures_leave_nothing", failures),
     ("life_logs_and_events", logs_and_events),
     ("life_large_logs_are_cut", large_logs_are_cut),
+    ("logs_that_cannot_be_read", unreadable_logs),
     ("life_health", health),
     ("life_restart_of_the_daemon", restart_of_the_daemon),
     ("life_retries_outlive_the_daemon", retries_outlive_the_daemon),
@@ -279,6 +280,28 @@ fn logs_and_events() {
         client.delete("/v1/instances/one").await;
         let mut rest = Events::open(client, &format!("/v1/events?since={last}")).await;
         assert_eq!(rest.next().await.unwrap()["action"], "delete");
+        world.end().await;
+    });
+}
+
+/// What cannot be read is an error: a status before the first byte, and no clean end after it.
+fn unreadable_logs() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.import(0, "web").await;
+        let client = &world.client;
+        world.run("one", &["0", "0"], json!({})).await;
+        client.until("one", "stopped").await;
+        let path = "/v1/instances/one/logs";
+        world.fault("remote", "");
+        let whole = client.send("GET", path, Vec::new()).await.unwrap();
+        assert_eq!(whole.status, 200);
+        assert!(whole.text().contains("hello"), "{}", whole.text());
+        world.fault("fetch_log", "spare 1");
+        let cut = client.send("GET", path, Vec::new()).await;
+        assert!(cut.is_err(), "it looks whole: {cut:?}");
+        world.fault("fetch_log", "spare 0");
+        client.refused("GET", path, Value::Null, 502, "provider_failed").await;
         world.end().await;
     });
 }
