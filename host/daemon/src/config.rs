@@ -43,6 +43,9 @@ pub struct Config {
     /// The daemon ends by itself when nobody is connected and nothing needs it for this long:
     /// what an embedded one does.
     pub exit_when_idle: Option<Duration>,
+    /// How long a start waits for another daemon in its directory that may be about to end: its
+    /// socket is gone before it has finished what it was asked.
+    pub start_patience: Duration,
 }
 
 /// The TCP side.
@@ -158,6 +161,7 @@ impl Config {
             instance_log_max: None,
             log: Log::default(),
             exit_when_idle: None,
+            start_patience: Duration::ZERO,
         }
     }
 

@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bhojpur_api::Code;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::engine::Engine;
 use crate::home::Home;
@@ -21,6 +23,8 @@ use listen::Connections;
 
 /// Requests that go on may take this long when the daemon ends.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Between two attempts to take the directory over.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What clients need to know when the daemon answers.
 #[derive(Clone, Debug)]
@@ -43,7 +47,8 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
     ready: impl FnOnce(Ready) + Send,
 ) -> Result<()> {
-    let home = Home::open(&config.directory)?;
+    let mut shutdown = std::pin::pin!(shutdown);
+    let Some(home) = enter(&config, shutdown.as_mut()).await? else { return Ok(()) };
     let providers = providers::installed(&config, &home)?;
     serve(home, config, providers, shutdown, ready).await
 }
@@ -56,8 +61,30 @@ pub async fn run_with(
     shutdown: impl Future<Output = ()> + Send,
     ready: impl FnOnce(Ready) + Send,
 ) -> Result<()> {
-    let home = Home::open(&config.directory)?;
+    let mut shutdown = std::pin::pin!(shutdown);
+    let Some(home) = enter(&config, shutdown.as_mut()).await? else { return Ok(()) };
     serve(home, config, providers, shutdown, ready).await
+}
+
+/// Opens the directory, which another daemon may still be leaving; nothing when we are asked to
+/// end before it has.
+async fn enter(config: &Config, shutdown: impl Future<Output = ()> + Send) -> Result<Option<Home>> {
+    let opened = async {
+        let deadline = Instant::now() + config.start_patience;
+        loop {
+            match Home::open(&config.directory) {
+                Err(error) if error.code() == Code::Conflict && Instant::now() < deadline => {
+                    tokio::time::sleep(LOOK).await;
+                }
+                opened => return opened.map(Some),
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        opened = opened => opened,
+        () = shutdown => Ok(None),
+    }
 }
 
 async fn serve(
@@ -122,13 +149,13 @@ async fn serve(
 async fn idle(engine: &Engine, connections: &Connections) {
     let Some(limit) = engine.config.exit_when_idle else { return std::future::pending().await };
     let interval = (limit / 10).clamp(Duration::from_millis(10), Duration::from_secs(1));
-    let mut since = tokio::time::Instant::now();
+    let mut since = Instant::now();
     let mut seen = connections.accepted();
     loop {
         tokio::time::sleep(interval).await;
         let accepted = connections.accepted();
         if connections.count() > 0 || accepted != seen || engine.is_needed() {
-            since = tokio::time::Instant::now();
+            since = Instant::now();
             seen = accepted;
         } else if since.elapsed() >= limit {
             return;

@@ -21,6 +21,8 @@ use crate::{Failure, embedded};
 const UNIT: &str = include_str!("../../../../packaging/systemd/kernctl.service");
 /// One of our own ends when nothing needed it for so long.
 const IDLE: Duration = Duration::from_secs(600);
+/// How long it waits for the one before, which answers nobody any more and has not ended yet.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Runs the daemon until it is told to end.
 pub(crate) fn run(daemon: Daemon) -> Result<u8, Failure> {
@@ -81,6 +83,7 @@ fn config(daemon: &Daemon) -> Result<Config, Failure> {
         // Commands look for it there, whatever the file says about a service.
         config.socket = Some(config.directory.join(embedded::SOCKET));
         config.exit_when_idle = Some(IDLE);
+        config.start_patience = PATIENCE;
     } else if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
         config.log.json = false;
     }

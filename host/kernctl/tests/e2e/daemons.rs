@@ -57,6 +57,27 @@ fn why_a_daemon_cannot_start_is_told() {
 }
 
 #[test]
+fn a_daemon_that_is_still_ending_is_waited_for() {
+    use rustix::fs::{FlockOperation, flock};
+    let home = Home::new();
+    std::fs::create_dir(home.home()).unwrap();
+    // One that ends has left its socket, and finishes what it was asked: the lock stays with it.
+    let ending = std::fs::File::create(home.home().join("daemon.lock")).unwrap();
+    flock(&ending, FlockOperation::LockExclusive).unwrap();
+    let child = home.spawn(&["info"]);
+    eventually("a daemon is started", || !home.log().is_empty() || has_child(child.id()));
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    drop(ending);
+    let done = done(child, &["info"]);
+    assert_eq!(done.status, 0, "{done:?}\n{}", home.log());
+}
+
+fn has_child(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .is_ok_and(|children| !children.trim().is_empty())
+}
+
+#[test]
 fn files_go_into_volumes_and_come_back() {
     let home = Home::new();
     let source = home.path().join("source/sub");
