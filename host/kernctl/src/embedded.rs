@@ -111,6 +111,7 @@ async fn lock(home: &Path, deadline: Instant) -> Result<File, Failure> {
 
 /// Starts it, and tells where in the log its words begin.
 fn spawn(home: &Path) -> Result<(Child, u64), Failure> {
+    put_log_aside(home);
     let path = home.join(LOG);
     let open = || -> std::io::Result<(File, File, u64)> {
         let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
@@ -157,8 +158,9 @@ pub(crate) fn detach() {
     let _ = rustix::process::setsid();
 }
 
-/// Cuts a log that grew over many starts.
-pub(crate) fn trim_log(home: &Path) {
+/// Begins a log anew that grew over many starts. Whoever has it open already goes on writing to
+/// the old one, so this comes before the daemon gets it.
+fn put_log_aside(home: &Path) {
     const LOG_MAX: u64 = 16 << 20;
     let path = home.join(LOG);
     if fs::metadata(&path).is_ok_and(|found| found.len() > LOG_MAX) {

@@ -30,9 +30,6 @@ pub(crate) fn run(daemon: Daemon) -> Result<u8, Failure> {
         embedded::detach();
     }
     let config = config(&daemon)?;
-    if daemon.embedded {
-        embedded::trim_log(&config.directory);
-    }
     serve(config, daemon.embedded)?;
     Ok(0)
 }

@@ -78,6 +78,18 @@ fn has_child(pid: u32) -> bool {
 }
 
 #[test]
+fn a_log_that_has_grown_is_put_aside_and_a_new_one_begun() {
+    let home = Home::new();
+    std::fs::create_dir(home.home()).unwrap();
+    let (log, old) = (home.home().join("daemon.log"), home.home().join("daemon.log.1"));
+    let grown = 17 << 20;
+    std::fs::File::create(&log).unwrap().set_len(grown).unwrap();
+    home.ok(&["info"]);
+    assert_eq!(std::fs::metadata(&old).unwrap().len(), grown, "nothing is written to it any more");
+    assert!(home.log().contains("ready"), "{}", home.log());
+}
+
+#[test]
 fn files_go_into_volumes_and_come_back() {
     let home = Home::new();
     let source = home.path().join("source/sub");
