@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::lab::flags::Flags;
 use crate::lab::process::succeed;
@@ -29,7 +29,7 @@ cargo xtask bench [ROW..] [--quick] [--linux-only] [--tool PATH] [--no-write]
   Measures boot time, instructions to the program, least memory, sizes, web
   requests per second and system calls on our kernel and on a Linux guest, and
   writes the table to docs/benchmarks.md (not with --quick, --linux-only or ROW,
-  which is a part of the name of a row).";
+  which is a part of the name of a row, and not when a measurement failed).";
 
 /// The programs to measure, and the guests that run them.
 #[derive(Debug)]
@@ -108,11 +108,14 @@ fn assemble(source: &Path, extra: &[&str], output: &Path) -> Result<()> {
     succeed(gcc.args(extra).arg("-o").arg(output).arg(source), Duration::from_secs(60)).map(drop)
 }
 
-/// Collects rows; a measurement that fails is shown and leaves a gap.
+/// Collects rows; a measurement that fails is shown and leaves a gap, with which the table is not
+/// kept.
 struct Report<'a> {
     subjects: &'a Subjects,
     wanted: &'a [String],
     rows: Vec<Row>,
+    /// What could not be measured.
+    gaps: Vec<String>,
 }
 
 impl Report<'_> {
@@ -120,16 +123,13 @@ impl Report<'_> {
         self.wanted.is_empty() || self.wanted.iter().any(|w| name.contains(w.as_str()))
     }
 
-    fn side(
-        &self,
-        what: &str,
-        boot: Result<Boot>,
-        measure: &dyn Fn(&Boot) -> Result<f64>,
-    ) -> Option<f64> {
-        match boot.and_then(|boot| measure(&boot)) {
+    /// What was measured of one guest, if it was.
+    fn side<T>(&mut self, row: &str, who: &str, measured: Result<T>) -> Option<T> {
+        match measured {
             Ok(value) => Some(value),
             Err(error) => {
-                eprintln!("  {what}: {error:#}");
+                eprintln!("  {who}: {error:#}");
+                self.gaps.push(format!("{row} ({who})"));
                 None
             }
         }
@@ -149,11 +149,14 @@ impl Report<'_> {
             return;
         }
         let arguments: &[&str] = if program == "hello" { &["poweroff"] } else { &[] };
-        let linux = self.side("Linux", self.subjects.linux(program, arguments), &measure);
-        let ours = match self.subjects.tool {
-            Some(_) => self.side("Bhojpur", self.subjects.ours(program, &[]), &measure),
-            None => None,
-        };
+        let linux = self.subjects.linux(program, arguments).and_then(|boot| measure(&boot));
+        let linux = self.side(name, "Linux", linux);
+        let ours = self
+            .subjects
+            .tool
+            .is_some()
+            .then(|| self.subjects.ours(program, &[]).and_then(|boot| measure(&boot)));
+        let ours = ours.and_then(|ours| self.side(name, "Bhojpur", ours));
         self.push(Row { name: name.to_owned(), unit, linux, ours, aim });
     }
 
@@ -172,7 +175,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
     let quick = flags.has("quick");
     let subjects = Subjects::prepare(&flags, true)?;
-    let mut report = Report { subjects: &subjects, wanted: &flags.words, rows: Vec::new() };
+    let mut report =
+        Report { subjects: &subjects, wanted: &flags.words, rows: Vec::new(), gaps: Vec::new() };
     println!("{:<40} {:>16} {:>16}", "", "Linux", "Bhojpur");
     boot_rows(&mut report, quick);
     size_rows(&mut report, quick);
@@ -183,10 +187,23 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     println!("\n{text}");
     let partial =
         quick || flags.has("linux-only") || flags.has("no-write") || !flags.words.is_empty();
-    if !partial {
-        std::fs::write(root().join("docs/benchmarks.md"), text)?;
+    let place = (!partial).then(|| root().join("docs/benchmarks.md"));
+    keep(&text, &report.gaps, place.as_deref())
+}
+
+/// Writes the table, where it is to be kept; one with gaps never.
+fn keep(text: &str, gaps: &[String], place: Option<&Path>) -> Result<()> {
+    ensure!(
+        gaps.is_empty(),
+        "not everything could be measured, and nothing is kept: {}",
+        gaps.join(", ")
+    );
+    match place {
+        Some(place) => {
+            std::fs::write(place, text).with_context(|| format!("cannot write {}", place.display()))
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn boot_rows(report: &mut Report<'_>, quick: bool) {
@@ -261,23 +278,22 @@ fn microbench_rows(report: &mut Report<'_>, scale: &str) {
         return;
     }
     let subjects = report.subjects;
-    let measured = |boot: Result<Boot>, who: &str| -> Vec<(String, f64)> {
-        boot.and_then(|b| measure::microbench(&b, Board::Pc, false)).unwrap_or_else(|error| {
-            eprintln!("  {who}: {error:#}");
-            Vec::new()
-        })
-    };
-    let linux = measured(subjects.linux("microbench", &[scale, "poweroff"]), "Linux");
-    let ours = match subjects.tool {
-        Some(_) => measured(subjects.ours("microbench", &[scale]), "Bhojpur"),
-        None => Vec::new(),
-    };
+    let measured =
+        |boot: Result<Boot>| boot.and_then(|boot| measure::microbench(&boot, Board::Pc, false));
+    let linux = measured(subjects.linux("microbench", &[scale, "poweroff"]));
+    let linux = report.side("microbench", "Linux", linux).unwrap_or_default();
+    let ours = subjects.tool.is_some().then(|| measured(subjects.ours("microbench", &[scale])));
+    let ours = ours.and_then(|ours| report.side("microbench", "Bhojpur", ours)).unwrap_or_default();
     let names = if linux.is_empty() { &ours } else { &linux };
     let value =
         |rows: &[(String, f64)], name: &str| rows.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
     for (name, _) in names {
         let aim = AIMS.iter().find(|(n, _)| n == name).map(|(_, a)| *a);
+        let both = !linux.is_empty() && !ours.is_empty();
         let (linux, ours) = (value(&linux, name), value(&ours, name));
+        if both && ours.is_none() {
+            report.gaps.push(format!("{name} (Bhojpur)"));
+        }
         report.push(Row { name: name.clone(), unit: "ns", linux, ours, aim });
     }
 }
@@ -314,4 +330,23 @@ fn document(rows: &[Row], subjects: &Subjects) -> Result<String> {
         rust = first("rustc", &["--version"]),
         table = table::markdown(rows),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::keep;
+
+    #[test]
+    fn a_table_with_gaps_is_not_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("benchmarks.md");
+        std::fs::write(&place, "before").unwrap();
+        let gaps = ["least memory, httpd (Bhojpur)".to_owned()];
+        let error = keep("| - |", &gaps, Some(&place)).unwrap_err();
+        assert!(error.to_string().contains("least memory"), "{error}");
+        assert_eq!(std::fs::read_to_string(&place).unwrap(), "before");
+        assert!(keep("| - |", &gaps, None).is_err(), "a part of the rows counts too");
+        keep("| 1 |", &[], Some(&place)).unwrap();
+        assert_eq!(std::fs::read_to_string(&place).unwrap(), "| 1 |");
+    }
 }
