@@ -9,6 +9,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,6 +28,9 @@ const KILL_LIMIT: Duration = Duration::from_secs(30);
 /// How long a program that has replaced another may take to have its arguments: microseconds,
 /// unless the machine is out of breath.
 const ARGUMENTS_LIMIT: Duration = Duration::from_secs(5);
+/// How long those may take in all that ask whether a monitor runs when it is to be started: each
+/// takes microseconds.
+const ASKING_LIMIT: Duration = Duration::from_secs(1);
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(20);
 
@@ -65,15 +69,7 @@ impl Monitor {
             .append(true)
             .open(&path)
             .map_err(|error| Error::io(format!("cannot write {}", path.display()), error))?;
-        match flock(&messages, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(Error::new(ErrorKind::Conflict, "the instance runs already"));
-            }
-            Err(error) => {
-                return Err(Error::io(format!("cannot lock {}", path.display()), error.into()));
-            }
-        }
+        self.lock(&messages)?;
         messages
             .set_len(0)
             .map_err(|error| Error::io(format!("cannot write {}", path.display()), error))?;
@@ -93,6 +89,28 @@ impl Monitor {
         let reaper = std::thread::Builder::new().name("reaper".into()).stack_size(64 << 10);
         let _ = reaper.spawn(move || child.wait());
         Ok(pid)
+    }
+
+    /// Takes the lock for the monitor. Who asks whether it runs has it too, for a moment.
+    fn lock(&self, messages: &File) -> Result<()> {
+        let deadline = Instant::now() + ASKING_LIMIT;
+        loop {
+            match flock(messages, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::WOULDBLOCK)
+                    if self.is_running()? || Instant::now() > deadline =>
+                {
+                    return Err(Error::new(ErrorKind::Conflict, "the instance runs already"));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => {
+                    let path = self.messages_path();
+                    return Err(Error::io(format!("cannot lock {}", path.display()), error.into()));
+                }
+            }
+        }
     }
 
     /// Waits until the process can be recognised: execve(2) lets the one that spawned it go on
@@ -144,13 +162,36 @@ impl Monitor {
             .is_ok_and(|line| String::from_utf8_lossy(&line).contains(directory.as_ref()))
     }
 
-    /// Looks at all processes. A child that the monitor forked has its arguments until it
-    /// executes something else, but the monitor alone leads the group of [`Monitor::spawn`].
+    /// Looks at all processes. Many a process names the directory, such as one that shows a log,
+    /// but none of them has the lock. A child that the monitor forked has it, and its arguments
+    /// until it executes something else, but the monitor alone leads the group of
+    /// [`Monitor::spawn`].
     fn search(&self) -> Option<u32> {
         let entries = fs::read_dir("/proc").ok()?;
         let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        ids.filter(|&pid| pid != std::process::id() && self.owns(pid))
+        ids.filter(|&pid| pid != std::process::id() && self.owns(pid) && self.is_locked_by(pid))
             .max_by_key(|&pid| leads_a_group(pid))
+    }
+
+    /// Whether a process has the lock: proc_pid_fdinfo(5) shows it at each descriptor that shares
+    /// the open file through which it was taken.
+    fn is_locked_by(&self, pid: u32) -> bool {
+        let Ok(messages) = fs::metadata(self.messages_path()) else { return false };
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        descriptors.flatten().any(|descriptor| {
+            let is_it = fs::metadata(descriptor.path())
+                .is_ok_and(|file| (file.dev(), file.ino()) == (messages.dev(), messages.ino()));
+            let number = descriptor.file_name();
+            let info = Path::new("/proc").join(pid.to_string()).join("fdinfo").join(number);
+            is_it
+                && fs::read_to_string(info).is_ok_and(|info| {
+                    info.lines().any(|line| {
+                        line.starts_with("lock:")
+                            && line.contains(" FLOCK ")
+                            && line.contains(" WRITE ")
+                    })
+                })
+        })
     }
 
     /// Sends a signal; false when it does not run.
@@ -283,6 +324,55 @@ mod tests {
         // The child that sleeps holds the lock a moment longer than the shell.
         monitor.kill().await.unwrap();
         assert!(!monitor.is_running().unwrap() && monitor.pid().is_none());
+    }
+
+    #[tokio::test]
+    async fn who_looks_at_its_files_is_not_taken_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let monitor = Monitor::of(directory.path());
+        let script = "while :; do sleep 0.1; done";
+        let pid = monitor.spawn(&mut sleeper(directory.path(), script)).unwrap();
+        fs::remove_file(directory.path().join("monitor.pid")).unwrap();
+        fs::write(directory.path().join("console.log"), "").unwrap();
+        let mut strangers: Vec<Child> = ["console.log", "monitor.log"]
+            .iter()
+            .map(|name| {
+                let mut tail = Command::new("tail");
+                tail.arg("-f").arg(directory.path().join(name)).process_group(0);
+                tail.stdout(Stdio::null()).spawn().unwrap()
+            })
+            .collect();
+        while strangers.iter().any(|stranger| !monitor.owns(stranger.id())) {
+            tokio::time::sleep(INTERVAL).await;
+        }
+        let found = monitor.pid();
+        monitor.kill().await.unwrap();
+        let alive = strangers.iter_mut().all(|tail| matches!(tail.try_wait(), Ok(None)));
+        for stranger in &mut strangers {
+            stranger.kill().unwrap();
+            stranger.wait().unwrap();
+        }
+        assert_eq!(found, Some(pid));
+        assert!(alive, "a stranger was killed");
+    }
+
+    #[tokio::test]
+    async fn who_asks_whether_it_runs_keeps_nobody_from_starting_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let monitor = Monitor::of(directory.path());
+        let asking = File::create(monitor.messages_path()).unwrap();
+        flock(&asking, FlockOperation::LockShared).unwrap();
+        let asked = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(asking);
+        });
+        let script = "while :; do sleep 0.1; done";
+        let spawned = monitor.spawn(&mut sleeper(directory.path(), script));
+        asked.join().unwrap();
+        spawned.unwrap();
+        let again = monitor.spawn(&mut sleeper(directory.path(), "true")).unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::Conflict);
+        monitor.kill().await.unwrap();
     }
 
     #[tokio::test]
