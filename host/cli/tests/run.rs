@@ -146,6 +146,61 @@ fn interrupts_stop_the_guest() {
     }
 }
 
+/// The machines that a `kernel run` has started.
+fn machines(run: &Child) -> Vec<u32> {
+    let pid = run.id();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// Zombies count as gone: whoever has them for children now may take its time.
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_no_machine_and_no_secrets_behind() {
+    let lab = Lab::new();
+    tiny_image(&lab.path().join("k.elf"), "up\n", "", End::Hang);
+    let temporary = lab.path().join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let mut child = lab
+        .kernel(&["run", "--accel", "tcg", "--env", "SECRET=s3cret", "k.elf"])
+        .env("TMPDIR", &temporary)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut up = [0; 3];
+    child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+    let started = machines(&child);
+    assert_eq!(started.len(), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while runs(started[0]) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let left = runs(started[0]);
+    if left {
+        support::end(started[0]);
+    }
+    assert!(!left, "QEMU outlives the run");
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "files are left behind");
+}
+
+#[test]
+fn a_limit_beyond_all_time_is_none() {
+    let lab = Lab::new();
+    tiny_image(&lab.path().join("k.elf"), "out\n", "@exit 4\n", End::PowerOff);
+    for limit in ["9223372036854775807", "18446744073709549568"] {
+        let arguments = ["run", "--accel", "tcg", "--timeout", limit, "k.elf"];
+        let output = lab.kernel(&arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(4), "{limit}: {}", errors(&output));
+    }
+}
+
 #[test]
 fn a_reader_that_goes_away_ends_the_run() {
     let lab = Lab::new();

@@ -8,6 +8,7 @@
 
 mod accel;
 mod control;
+pub mod leash;
 mod machine;
 pub mod network;
 mod port;

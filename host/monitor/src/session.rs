@@ -18,7 +18,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::terminal::RawMode;
-use crate::{Event, Listener, Machine, Qemu};
+use crate::{Event, Listener, Machine, Qemu, leash};
 
 /// How long a machine that was told to end may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -36,6 +36,9 @@ pub struct Options {
     pub input: bool,
     /// When to give up.
     pub timeout: Option<Duration>,
+    /// Whether the machine is killed when the calling thread ends before it. The program that
+    /// runs has to serve [`leash::WORD`].
+    pub leash: bool,
 }
 
 /// How a run ended.
@@ -112,7 +115,13 @@ pub fn run(
     let control_path = format!("/dev/fd/{}", control_writer.as_raw_fd());
     rustix::io::fcntl_setfd(&control_writer, rustix::io::FdFlags::empty())
         .map_err(|error| Error::host("pass a pipe on")(error.into()))?;
-    let mut child = Command::new(&qemu.path)
+    // A limit beyond all that the clock can tell is none.
+    let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut command = match options.leash {
+        true => leash::command(&qemu.path),
+        false => Command::new(&qemu.path),
+    };
+    let child = command
         .args(machine.command_line(Path::new(&control_path)))
         // A group of its own: Ctrl-C is ours to handle.
         .process_group(0)
@@ -121,18 +130,18 @@ pub fn run(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|source| Error::Start { program: qemu.path.display().to_string(), source })?;
+    let mut child = Running(child);
     drop(control_writer);
 
     let (sender, receiver) = mpsc::channel();
     let signals = watch_signals(sender.clone()).map_err(Error::host("handle signals"))?;
     let raw_mode = if options.input { RawMode::enter() } else { None };
-    let deadline = options.timeout.map(|timeout| Instant::now() + timeout);
     // A serial line that the guest has not set up yet would lose what is sent to it.
     let (awake, ready) = mpsc::sync_channel(1);
-    let output = copy_output(&mut child, options.output, sender.clone(), awake.clone());
-    let messages = collect_messages(&mut child);
+    let output = copy_output(&mut child.0, options.output, sender.clone(), awake.clone());
+    let messages = collect_messages(&mut child.0);
     watch_control(control, sender);
-    if let Some(stdin) = child.stdin.take() {
+    if let Some(stdin) = child.0.stdin.take() {
         thread::spawn(move || {
             let _ = ready.recv_timeout(AWAKE);
             copy_input(stdin);
@@ -157,9 +166,20 @@ pub fn run(
     supervisor.conclude(ended, status, messages)
 }
 
+/// QEMU, which ends when nobody looks after it any more.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One whose status was taken is left alone.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Owns QEMU and decides when it ends.
 struct Supervisor {
-    child: Child,
+    child: Running,
     listener: Listener,
     exit: Option<Exit>,
     panicked: bool,
@@ -200,7 +220,7 @@ impl Supervisor {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     // It ignored the request; the kernel's word on its exit still counts.
-                    let _ = self.child.kill();
+                    let _ = self.child.0.kill();
                     break;
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -224,11 +244,11 @@ impl Supervisor {
     /// Asks QEMU to end, and insists when asked again.
     fn terminate(&mut self) {
         if self.ending.is_some() {
-            let _ = self.child.kill();
+            let _ = self.child.0.kill();
             return;
         }
         self.ending = Some(Instant::now());
-        let pid = rustix::process::Pid::from_child(&self.child);
+        let pid = rustix::process::Pid::from_child(&self.child.0);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
 
@@ -236,12 +256,12 @@ impl Supervisor {
         let deadline = Instant::now() + PATIENCE;
         let mut pause = Duration::from_micros(200);
         loop {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.child.0.try_wait()? {
                 return Ok(status);
             }
             if Instant::now() > deadline {
-                self.child.kill()?;
-                return self.child.wait();
+                self.child.0.kill()?;
+                return self.child.0.wait();
             }
             thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `kernel run`.
 
-use std::fs;
-use std::io::Write;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,6 +26,14 @@ const TERMINAL: &str = "terminal";
 /// Runs an image and gives the status of its program.
 pub fn execute(run: &Run) -> Result<ExitCode, Failure> {
     start(run).map(ExitCode::from)
+}
+
+/// What this program does when it was started to become QEMU, which ends with whoever started it.
+pub fn become_machine(words: impl Iterator<Item = OsString>) -> ExitCode {
+    let error = bhojpur_monitor::leash::execute(words);
+    // It is QEMU's standard error: whoever started us shows it.
+    let _ = writeln!(std::io::stderr(), "it cannot be executed: {error}");
+    ExitCode::FAILURE
 }
 
 /// Everything that is checked before QEMU starts; all its failures say that nothing was started.
@@ -56,31 +66,49 @@ fn prepare(run: &Run) -> Result<(Qemu, Image, Machine), Failure> {
 fn start(run: &Run) -> Result<u8, Failure> {
     let (qemu, image, mut machine) =
         prepare(run).map_err(|failure| failure.with_status(status::NOT_STARTED))?;
-    let scratch = tempfile::tempdir().map_err(|error| {
-        Failure::new(format!("cannot make a temporary directory: {error}"))
-            .with_status(status::NOT_STARTED)
-    })?;
-    if let Some(record) = overrides(run, &image)? {
-        let path = scratch.path().join("config");
-        fs::write(&path, record).map_err(|error| {
-            Failure::new(format!("cannot write {}: {error}", path.display()))
+    // Open until QEMU has it.
+    let _record = match overrides(run, &image)? {
+        None => None,
+        Some(record) => {
+            let file = nameless(&record).map_err(|error| {
+                Failure::new(format!(
+                    "cannot write the configuration to {}: {error}",
+                    std::env::temp_dir().display()
+                ))
                 .with_status(status::NOT_STARTED)
-        })?;
-        machine.configuration = Some(path);
-    }
+            })?;
+            machine.configuration = Some(format!("/dev/fd/{}", file.as_raw_fd()).into());
+            Some(file)
+        }
+    };
     if run.verbose {
         note(&shown(&qemu, &machine));
     }
     if run.gdb {
         note(&format!("waiting; in another terminal: {}", gdb_command(run)));
     }
-    let options =
-        Options { output: Box::new(std::io::stdout()), input: true, timeout: run.timeout };
+    let options = Options {
+        output: Box::new(std::io::stdout()),
+        input: true,
+        timeout: run.timeout,
+        leash: true,
+    };
     let symbols = Symbols::of(&run.image);
     let outcome = bhojpur_monitor::run(&qemu, &machine, options, &mut |event| {
         tell(&event, run.verbose, &symbols);
     })?;
     conclude(outcome, run, &image)
+}
+
+/// A file for QEMU to inherit. It has no name: whatever happens to us, arguments and environment
+/// of a program do not stay on the disk.
+fn nameless(content: &[u8]) -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(content)?;
+    // Where opening /dev/fd/N duplicates a descriptor, both have one position.
+    file.rewind()?;
+    rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty())?;
+    Ok(file)
 }
 
 fn memory(run: &Run, image: &Image) -> Result<Size, Failure> {

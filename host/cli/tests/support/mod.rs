@@ -175,3 +175,10 @@ pub(crate) fn interrupt(child: &std::process::Child, signal: &str) {
     };
     kill_process(Pid::from_child(child), signal).unwrap();
 }
+
+/// Ends what a test has left.
+pub(crate) fn end(pid: u32) {
+    use rustix::process::{Pid, Signal, kill_process};
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+}
