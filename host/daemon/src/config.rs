@@ -88,6 +88,8 @@ pub struct Limits {
     pub request_time: Duration,
     /// Time between two pieces of an upload.
     pub upload_pause: Duration,
+    /// How long a request may wait for the end of an instance until it is answered anyway.
+    pub wait: Duration,
     /// Events that are kept.
     pub events: u64,
     /// Bytes on the disk that uploads leave free.
@@ -104,6 +106,7 @@ impl Default for Limits {
             streams: 2048,
             request_time: Duration::from_secs(30),
             upload_pause: Duration::from_secs(60),
+            wait: Duration::from_secs(3600),
             events: 10_000,
             reserve_bytes: 64 << 20,
         }

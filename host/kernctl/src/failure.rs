@@ -130,6 +130,11 @@ impl Failure {
         self.code == "not_found"
     }
 
+    /// Whether nobody knows what became of what was asked for.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.code == "unreachable"
+    }
+
     /// Whether nobody reads our output any more.
     pub(crate) fn is_silent(&self) -> bool {
         self.silent

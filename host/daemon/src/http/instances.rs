@@ -16,9 +16,6 @@ use crate::instance::{Command, Reply};
 use crate::model::Instance;
 use crate::{Error, Result, store, wire};
 
-/// The longest wait of one request.
-const WAIT_MAX: Duration = Duration::from_secs(3600);
-
 pub(super) fn routes() -> Vec<Route> {
     let act = |path, summary, handler| Route {
         method: HttpMethod::Post,
@@ -111,7 +108,11 @@ pub(super) fn routes() -> Vec<Route> {
             HttpMethod::Get,
             "/instances/{ref}/wait",
             "Waits until an instance does not run any more.",
-            &[("limit_s", "integer", "Seconds, an hour at most.")],
+            &[(
+                "limit_s",
+                "integer",
+                "Seconds, an hour at most; then it is answered as it is, running or not.",
+            )],
             Body::Nothing,
             Answer::Json("Instance"),
             get(wait),
@@ -262,7 +263,8 @@ async fn wait(
     query: Pairs,
 ) -> Result<Response> {
     let limit = query.only(&["limit_s"])?.number("limit_s")?;
-    let limit = limit.map_or(WAIT_MAX, |seconds| Duration::from_secs(seconds).min(WAIT_MAX));
+    let longest = app.engine.config.limits.wait;
+    let limit = limit.map_or(longest, |seconds| Duration::from_secs(seconds).min(longest));
     let handle = app.engine.registry.find(&name)?;
     let (mut state, mut closing) = (handle.watch(), app.engine.closing());
     let ended = state.wait_for(|instance| {

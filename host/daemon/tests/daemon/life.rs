@@ -22,6 +22,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("life_health", health),
     ("life_restart_of_the_daemon", restart_of_the_daemon),
     ("life_retries_outlive_the_daemon", retries_outlive_the_daemon),
+    ("life_long_waits_are_answered", long_waits_are_answered),
     ("life_idle", idle),
     ("life_two_daemons", two_daemons),
 ];
@@ -469,6 +470,21 @@ fn retries_outlive_the_daemon() {
         tokio::time::sleep(Duration::from_millis(1500)).await;
         assert_eq!(world.client.get("/v1/instances/failing").await["restarts"], 3);
         world.no_violations();
+        world.end().await;
+    });
+}
+
+/// A wait is answered in any case, and the answer tells that it was no end.
+fn long_waits_are_answered() {
+    block_on(async {
+        let mut world = World::with(|config| config.limits.wait = Duration::from_millis(200)).await;
+        world.import(0, "web").await;
+        world.run("one", &["forever"], json!({})).await;
+        for limit in ["", "?limit_s=3600"] {
+            let path = format!("/v1/instances/one/wait{limit}");
+            assert_eq!(world.client.get(&path).await["state"], "running");
+        }
+        world.client.delete("/v1/instances/one?force").await;
         world.end().await;
     });
 }

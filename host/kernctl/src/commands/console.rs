@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The terminal and an instance: its output here, keys and Ctrl-C there, its status as ours.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,10 +10,11 @@ use bhojpur_client::{Client, EventStream, LogOptions, Upload, decode};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::note;
+use super::{note, waiting};
 use crate::Failure;
 use crate::failure::status;
 use crate::output::Printer;
+use crate::session::Session;
 
 /// How long the rest of the output may take after the end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub(crate) struct Watch {
     pub(crate) proxy: bool,
 }
 
-/// The output of an instance from some place on, over restarts.
+/// The output of an instance from some place on, over restarts of it and of the daemon.
 #[derive(Debug)]
 struct Output {
     stream: Option<EventStream<LogChunk>>,
@@ -50,12 +50,18 @@ impl Output {
     /// The next bytes; waits for ever when there is no more.
     async fn read(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         let Some(stream) = &mut self.stream else { return Ok(None) };
-        match stream.next().await? {
-            None => {
+        match stream.next().await {
+            Ok(None) => {
                 self.stream = None;
                 Ok(None)
             }
-            Some(chunk) => {
+            // The instance goes on without its daemon, and so does its log.
+            Err(error) if waiting::is_away(&error) => {
+                self.stream = None;
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+            Ok(Some(chunk)) => {
                 let bytes = decode(&chunk)?;
                 self.options.offset = Some(chunk.offset + bytes.len() as u64);
                 Ok(Some(bytes))
@@ -113,18 +119,16 @@ impl<R: AsyncRead + Unpin> AsyncRead for Typed<R> {
 /// Shows the output until the instance ends, and gives it as it is then; `None` when the user
 /// left it alone.
 pub(crate) async fn watch(
+    session: &Session,
     client: &Client,
-    printer: &Printer,
     id: &str,
     how: Watch,
     signals: &mut Signals,
 ) -> Result<Option<Instance>, Failure> {
+    let printer = &session.printer;
     let stream = client.follow(id, how.options).await?;
     let mut output = Output { stream: Some(stream), options: how.options };
-    let waiting = client.clone();
-    let name = id.to_owned();
-    let mut wait: Pin<Box<dyn Future<Output = _> + Send>> =
-        Box::pin(async move { waiting.wait(&name, None).await });
+    let mut wait = pin!(waiting::ended(session, client, id));
     let mut typing = tokio::task::JoinSet::new();
     if how.input {
         typing.spawn(feed(client.clone(), id.to_owned(), how.ends));

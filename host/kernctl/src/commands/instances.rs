@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Commands about instances that exist.
 
-use bhojpur_api::{ExposedPort, Instance, InstanceState, RenameRequest, SnapshotRequest};
+use bhojpur_api::{ExposedPort, Instance, RenameRequest, SnapshotRequest};
 use bhojpur_client::{Client, LogOptions, decode};
 
 use super::console::{self, Signals, Watch};
-use super::{each, note};
+use super::{each, note, waiting};
 use crate::Failure;
 use crate::arguments::{
     InstanceNames, Kill, Logs, Ps, Published, Rename, Restart, Rm, SnapshotCommand, Start, Stop,
@@ -140,7 +140,7 @@ pub(crate) async fn attach(
     let mut signals = Signals::new()?;
     let client = session.connect().await?;
     let instance = client.instance(name).await?;
-    if is_at_rest(&instance) {
+    if waiting::is_at_rest(&instance) {
         return Err(Failure::conflict(format!("the instance {:?} does not run", instance.name))
             .advise(format!("start it: kernctl start -a {}", instance.name)));
     }
@@ -156,7 +156,7 @@ async fn watch(
     how: Watch,
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
-    match console::watch(client, &session.printer, id, how, signals).await? {
+    match console::watch(session, client, id, how, signals).await? {
         Some(instance) => Ok(console::exit_status(&instance)),
         None => Ok(0),
     }
@@ -202,7 +202,7 @@ pub(crate) async fn start(session: &Session, start: &Start) -> Result<u8, Failur
 /// What an instance prints from now on, or from its next start.
 async fn to_come(client: &Client, instance: &Instance) -> Result<LogOptions, Failure> {
     let mut offset = 0;
-    if !is_at_rest(instance) {
+    if !waiting::is_at_rest(instance) {
         return Ok(LogOptions { tail: Some(0), offset: None });
     }
     let last = LogOptions { tail: Some(1), offset: None };
@@ -211,10 +211,6 @@ async fn to_come(client: &Client, instance: &Instance) -> Result<LogOptions, Fai
         offset = chunk.offset + decode(&chunk)?.len() as u64;
     }
     Ok(LogOptions { tail: None, offset: Some(offset) })
-}
-
-fn is_at_rest(instance: &Instance) -> bool {
-    matches!(instance.state, InstanceState::Created | InstanceState::Stopped | InstanceState::Error)
 }
 
 pub(crate) async fn restart(session: &Session, restart: &Restart) -> Result<u8, Failure> {
@@ -338,7 +334,7 @@ pub(crate) async fn wait(session: &Session, names: &InstanceNames) -> Result<u8,
     each(session, &names.all(), |name| {
         let client = client.clone();
         async move {
-            let instance = client.wait(&name, None).await?;
+            let instance = waiting::ended(session, &client, &name).await?;
             match instance.exit_code {
                 Some(code) => Ok(code.to_string()),
                 None => {

@@ -14,6 +14,7 @@ mod stats;
 mod system;
 mod target;
 mod volumes;
+mod waiting;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

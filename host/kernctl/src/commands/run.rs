@@ -8,7 +8,6 @@ use super::console::{self, Signals, Watch};
 use super::note;
 use crate::arguments::{Create, Run, docker};
 use crate::failure::status;
-use crate::output::Printer;
 use crate::session::Session;
 use crate::{Failure, env_file};
 
@@ -36,8 +35,11 @@ pub(crate) async fn run(session: &Session, run: &Run) -> Result<u8, Failure> {
     let instance = client.run(&request).await.map_err(|error| not_started(error.into()))?;
     let how =
         Watch { options: LogOptions::default(), input: run.interactive, ends: true, proxy: true };
-    let result = follow(&client, &session.printer, &instance.id, how, &mut signals).await;
-    if run.rm
+    let result = follow(session, &client, &instance.id, how, &mut signals).await;
+    // Without its daemon nobody knows that it has ended: what may run is not removed.
+    if run.rm && result.as_ref().err().is_some_and(Failure::is_unreachable) {
+        note(&format!("{} was not removed; later: kernctl rm -f {0}", instance.name));
+    } else if run.rm
         && let Err(error) = client.delete_instance(&instance.id, true, false).await
     {
         note(&format!("{} could not be removed: {error}", instance.name));
@@ -46,13 +48,13 @@ pub(crate) async fn run(session: &Session, run: &Run) -> Result<u8, Failure> {
 }
 
 async fn follow(
+    session: &Session,
     client: &Client,
-    printer: &Printer,
     id: &str,
     how: Watch,
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
-    let ended = console::watch(client, printer, id, how, signals).await;
+    let ended = console::watch(session, client, id, how, signals).await;
     match ended.map_err(|failure| failure.with_status(status::LOST))? {
         Some(instance) => Ok(console::exit_status(&instance)),
         None => Ok(0),

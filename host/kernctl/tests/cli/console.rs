@@ -128,6 +128,58 @@ fn how_a_program_ended_is_told_when_it_has_no_status() {
     }
 }
 
+/// The daemon answers after an hour in any case, and can be started anew meanwhile.
+#[test]
+fn an_answer_before_the_end_is_no_end() {
+    let world = World::new();
+    let id = "0123456789abcdef0123456789abcdef";
+    let busy = json!({"code": "busy", "message": "the daemon is ending", "advice": "wait again"});
+    let mut restarting = crate::fake::instance();
+    restarting["state"] = json!("restarting");
+    let before = [
+        Answer::json(200, &crate::fake::instance()),
+        Answer::json(503, &busy),
+        Answer::none(),
+        Answer::json(200, &restarting),
+    ];
+    for words in [&["run", "--rm", "web"][..], &["attach", "web"], &["start", "-a", "web"]] {
+        for answer in &before {
+            let wait = format!("GET /v1/instances/{id}/wait");
+            world.fake.answer(&wait, answer.clone().once());
+            world.fake.take();
+            let done = world.run(words);
+            assert_eq!((done.status, done.err.as_str()), (3, ""), "{words:?}: {done:?}");
+            let asked = world.fake.lines();
+            let waits = asked.iter().filter(|line| line.contains("/wait")).count();
+            assert_eq!(waits, 2, "{asked:?}");
+            let removed = asked.iter().position(|line| line.starts_with("DELETE"));
+            assert_eq!(removed, (words[0] == "run").then_some(asked.len() - 1), "{asked:?}");
+        }
+    }
+    for answer in before {
+        world.fake.answer("GET /v1/instances/web/wait", answer.once());
+        assert_eq!(world.ok(&["wait", "web"]), "3\n");
+    }
+}
+
+/// Its output goes on where it was.
+#[test]
+fn output_goes_on_behind_a_daemon_that_was_started_anew() {
+    let world = World::new();
+    let id = "0123456789abcdef0123456789abcdef";
+    let logs = format!("GET /v1/instances/{id}/logs?follow=true");
+    let more = events(&[json!({"offset": 6, "text": "world\n"})]);
+    world.fake.answer(&format!("{logs}&offset=6"), Answer::bytes(more).once());
+    // It broke off in the middle.
+    let cut =
+        Answer { cut: true, ..Answer::bytes(events(&[json!({"offset": 0, "text": "hello\n"})])) };
+    world.fake.answer(&logs, cut.once());
+    let wait = Answer::json(200, &ended(0)).when("&offset=12");
+    world.fake.answer(&format!("GET /v1/instances/{id}/wait"), wait);
+    let done = world.run(&["run", "web"]);
+    assert_eq!((done.status, done.out.as_str()), (0, "hello\nworld\n"), "{done:?}");
+}
+
 #[test]
 fn ctrl_c_asks_once_and_ends_the_second_time() {
     let world = World::new();

@@ -36,6 +36,10 @@ pub struct Answer {
     pub delay: Duration,
     /// It comes when a request whose line ends so has come.
     pub when: Option<&'static str>,
+    /// It is given once; then the one that was there before counts again.
+    pub once: bool,
+    /// The connection ends before all of it is there.
+    pub cut: bool,
 }
 
 impl Answer {
@@ -44,7 +48,14 @@ impl Answer {
     }
 
     pub fn bytes(body: impl Into<Vec<u8>>) -> Self {
-        Self { status: 200, body: body.into(), delay: Duration::ZERO, when: None }
+        Self {
+            status: 200,
+            body: body.into(),
+            delay: Duration::ZERO,
+            when: None,
+            once: false,
+            cut: false,
+        }
     }
 
     pub fn after(self, delay: Duration) -> Self {
@@ -53,6 +64,15 @@ impl Answer {
 
     pub fn when(self, line: &'static str) -> Self {
         Self { when: Some(line), ..self }
+    }
+
+    pub fn once(self) -> Self {
+        Self { once: true, ..self }
+    }
+
+    /// The connection ends without an answer.
+    pub fn none() -> Self {
+        Self { status: 0, ..Self::bytes("") }
     }
 }
 
@@ -103,28 +123,35 @@ impl Fake {
         }
     }
 
+    /// What is answered in place of what the table has.
+    fn special(&self, line: &str) -> Option<Answer> {
+        let mut overrides = self.overrides.lock().unwrap();
+        let at = overrides.iter().position(|(begin, _)| line.starts_with(begin))?;
+        let answer = overrides[at].1.clone();
+        if answer.once {
+            overrides.remove(at);
+        }
+        Some(answer)
+    }
+
     fn serve(&self, stream: UnixStream) {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         let Some(asked) = read(&mut reader) else { return };
         let line = asked.line();
         self.asked.lock().unwrap().push(asked.clone());
-        let special = self
-            .overrides
-            .lock()
-            .unwrap()
-            .iter()
-            .find(|(begin, _)| line.starts_with(begin))
-            .cloned();
-        let answer = special.map_or_else(|| table(&asked), |(_, answer)| answer);
+        let answer = self.special(&line).unwrap_or_else(|| table(&asked));
         std::thread::sleep(answer.delay);
         if let Some(line) = answer.when {
             self.heard(line);
+        }
+        if answer.status == 0 {
+            return;
         }
         let mut stream = stream;
         let head = format!(
             "HTTP/1.1 {} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
             answer.status,
-            answer.body.len()
+            answer.body.len() + usize::from(answer.cut)
         );
         // A client that was killed does not read.
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&answer.body));
