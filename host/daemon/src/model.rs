@@ -182,6 +182,8 @@ pub(crate) struct Situation {
     pub(crate) phase: Phase,
     /// A person ended it: its policy does not apply.
     pub(crate) by_user: bool,
+    /// A person restarts it: it is started as soon as it has ended.
+    pub(crate) again: bool,
     pub(crate) exit_code: Option<u8>,
     pub(crate) error: Option<String>,
     pub(crate) restarts: u32,
@@ -197,6 +199,7 @@ impl Situation {
         Self {
             phase: Phase::Creating,
             by_user: false,
+            again: false,
             exit_code: None,
             error: None,
             restarts: 0,

@@ -139,6 +139,7 @@ impl Actor {
         self.intend(Situation {
             phase: Phase::Starting,
             by_user: false,
+            again: false,
             error: None,
             ..before.clone()
         })
@@ -198,6 +199,7 @@ impl Actor {
     pub(super) async fn fail(&mut self, why: String) {
         self.rest();
         self.instance.now.phase = Phase::Error;
+        self.instance.now.again = false;
         self.instance.now.error = Some(why.clone());
         self.settle("error", vec![("error", why)]).await;
     }
@@ -224,12 +226,14 @@ impl Actor {
         let failed = now.exit_code != Some(0);
         let policy = if now.by_user { Restart::No } else { self.instance.spec.restart };
         let delay = policy::decide(&mut now.streak, policy, failed, ran);
-        now.phase = if delay.is_some() { Phase::Restarting } else { Phase::Stopped };
+        // A restart is no end, not for --rm and not for whoever waits for one.
+        let again = now.again || delay.is_some();
+        now.phase = if again { Phase::Restarting } else { Phase::Stopped };
         self.restart_at = delay.map(|delay| Deadline::now() + delay);
         let code = now.exit_code.map(|code| ("exit_code", code.to_string()));
         let error = now.error.clone().map(|error| ("error", error));
         self.settle("die", code.into_iter().chain(error).collect()).await;
-        if delay.is_none() && self.instance.spec.remove {
+        if !again && self.instance.spec.remove {
             self.remove_or_fail().await;
         }
     }

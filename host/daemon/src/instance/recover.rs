@@ -22,6 +22,10 @@ impl Actor {
             // Nobody was told that it exists.
             Phase::Creating => self.remove_all().await,
             Phase::Deleting => self.remove_all().await,
+            Phase::Restarting if self.instance.now.again => {
+                self.start_again().await;
+                Ok(())
+            }
             Phase::Restarting => {
                 let now = &self.instance.now;
                 let passed = now.ended.map_or(Duration::MAX, |ended| ended.passed());
@@ -61,6 +65,9 @@ impl Actor {
             (Phase::Running | Phase::Paused | Phase::Stopping, false) => {
                 let status = status.unwrap_or_else(|| lost(&gone()));
                 self.ended(&status).await;
+                if self.instance.now.again {
+                    self.start_again().await;
+                }
                 Ok(())
             }
             // At rest, as it should be. What --rm left is removed.

@@ -22,12 +22,14 @@ impl Actor {
         match self.instance.now.phase {
             Phase::Running | Phase::Paused | Phase::Stopping => {
                 let grace = self.grace(grace);
-                self.end(grace, true).await
+                self.end(Ending { grace, by_user: true, again: false }).await
             }
             Phase::Restarting => {
                 self.restart_at = None;
                 let now = self.instance.now.clone();
-                self.intend(Situation { phase: Phase::Stopped, by_user: true, ..now }).await?;
+                let stopped =
+                    Situation { phase: Phase::Stopped, by_user: true, again: false, ..now };
+                self.intend(stopped).await?;
                 self.tell("stop", Vec::new()).await;
                 Ok(())
             }
@@ -39,7 +41,7 @@ impl Actor {
     pub(super) async fn kill(&mut self) -> Result<()> {
         match self.instance.now.phase {
             Phase::Running | Phase::Paused | Phase::Stopping => {
-                self.end(Duration::ZERO, true).await
+                self.end(Ending { grace: Duration::ZERO, by_user: true, again: false }).await
             }
             Phase::Restarting => self.stop(None).await,
             _ => Err(self.refuse("killed", "it does not run")),
@@ -47,25 +49,32 @@ impl Actor {
     }
 
     pub(super) async fn restart(&mut self, grace: Option<Duration>) -> Result<()> {
-        // --rm is for an end that nobody wanted to be followed by a start.
-        let remove = std::mem::take(&mut self.instance.spec.remove);
-        let stopped = self.stop(grace).await;
-        self.instance.spec.remove = remove;
-        stopped?;
+        if matches!(self.instance.now.phase, Phase::Running | Phase::Paused | Phase::Stopping) {
+            let grace = self.grace(grace);
+            self.end(Ending { grace, by_user: true, again: true }).await?;
+            if !self.instance.now.again {
+                let name = &self.instance.name;
+                let message = format!("the instance {name:?} was stopped while it was restarted");
+                return Err(
+                    Error::conflict(message).advise(format!("start it: kernctl start {name}"))
+                );
+            }
+        }
         self.start_by_user().await
     }
 
     /// An instance that became unhealthy is ended, and its policy applies.
     pub(super) async fn end_unhealthy(&mut self) -> Result<()> {
         let grace = self.grace(None);
-        self.end(grace, false).await
+        self.end(Ending { grace, by_user: false, again: false }).await
     }
 
     /// Asks, waits, ends. While it waits, commands to end it sooner are heard.
-    async fn end(&mut self, grace: Duration, by_user: bool) -> Result<()> {
+    async fn end(&mut self, ending: Ending) -> Result<()> {
+        let Ending { grace, by_user, again } = ending;
         let now = self.instance.now.clone();
         let was_paused = now.phase == Phase::Paused;
-        self.intend(Situation { phase: Phase::Stopping, by_user, ..now }).await?;
+        self.intend(Situation { phase: Phase::Stopping, by_user, again, ..now }).await?;
         if by_user {
             self.tell("stop", Vec::new()).await;
         }
@@ -90,6 +99,17 @@ impl Actor {
             let _ = reply.send(answer);
         }
         ended
+    }
+
+    /// A person wants that it ends, whatever it is being ended for: it stays so.
+    async fn heed(&mut self) -> Result<()> {
+        let now = self.instance.now.clone();
+        if now.by_user && !now.again {
+            return Ok(());
+        }
+        self.intend(Situation { by_user: true, again: false, ..now }).await?;
+        self.tell("stop", Vec::new()).await;
+        Ok(())
     }
 
     /// How it ended; nothing when the daemon ends first.
@@ -153,12 +173,24 @@ impl Actor {
             match request {
                 None if left.is_zero() => return Waited::Impatient,
                 None => {}
-                Some(Request { command: Command::Stop { .. }, reply }) => replies.push(reply),
-                Some(Request { command: Command::Kill, reply }) => {
-                    replies.push(reply);
-                    return Waited::Impatient;
-                }
+                Some(Request {
+                    command: command @ (Command::Stop { .. } | Command::Kill),
+                    reply,
+                }) => match self.heed().await {
+                    Ok(()) => {
+                        replies.push(reply);
+                        if matches!(command, Command::Kill) {
+                            return Waited::Impatient;
+                        }
+                    }
+                    // What cannot be written is not promised.
+                    Err(error) => {
+                        let _ = reply.send(Err(error));
+                    }
+                },
                 Some(request @ Request { command: Command::Delete { force: true }, .. }) => {
+                    // It is not worth a start any more.
+                    self.instance.now.again = false;
                     self.pending.push_back(request);
                     return Waited::Impatient;
                 }
@@ -274,6 +306,15 @@ impl Actor {
         self.engine.store.write(move |write| write.remove_snapshot(&id, &wanted)).await?;
         home::remove(&self.engine.home.snapshots_of(&self.instance.id).join(&name))
     }
+}
+
+/// How an instance is ended, and for what.
+struct Ending {
+    /// Between asking and ending.
+    grace: Duration,
+    by_user: bool,
+    /// For a restart.
+    again: bool,
 }
 
 enum Waited {

@@ -12,7 +12,7 @@ use crate::model::{Instance, Mount, Phase, Situation, Snapshot};
 use crate::{Error, Result, Secret};
 
 const COLUMNS: &str = "id, name, image, image_name, provider, spec, env, created, phase, \
-    by_user, exit_code, error, restarts, started, ended, streak";
+    by_user, exit_code, error, restarts, started, ended, streak, again";
 
 impl Write<'_> {
     /// Adds an instance with its volumes; a name or a volume that is taken is a conflict.
@@ -21,7 +21,7 @@ impl Write<'_> {
         let added = self.transaction.execute(
             &format!(
                 "INSERT INTO instances ({COLUMNS})
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
             ),
             rusqlite::params![
                 instance.id.as_str(),
@@ -40,6 +40,7 @@ impl Write<'_> {
                 now.started.map(|time| time.0),
                 now.ended.map(|time| time.0),
                 now.streak,
+                now.again,
             ],
         );
         named(added, "instance", &instance.name)?;
@@ -54,7 +55,8 @@ impl Write<'_> {
         self.transaction
             .prepare_cached(
                 "UPDATE instances SET phase = ?2, by_user = ?3, exit_code = ?4, error = ?5,
-                 restarts = ?6, started = ?7, ended = ?8, streak = ?9 WHERE id = ?1",
+                 restarts = ?6, started = ?7, ended = ?8, streak = ?9, again = ?10
+                 WHERE id = ?1",
             )?
             .execute((
                 id.as_str(),
@@ -66,6 +68,7 @@ impl Write<'_> {
                 now.started.map(|time| time.0),
                 now.ended.map(|time| time.0),
                 now.streak,
+                now.again,
             ))?;
         Ok(())
     }
@@ -229,6 +232,7 @@ fn instance(connection: &Connection, row: &Row<'_>) -> Result<Instance> {
         started: time(13)?,
         ended: time(14)?,
         streak: row.get(15)?,
+        again: row.get(16)?,
     };
     Ok(Instance {
         id: id.parse().map_err(|_| damaged("an instance"))?,

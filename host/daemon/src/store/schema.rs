@@ -97,6 +97,9 @@ const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE instances ADD COLUMN streak INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+    ALTER TABLE instances ADD COLUMN again INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// Brings a database up to date. One of a newer version is left alone.

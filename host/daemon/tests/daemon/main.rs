@@ -16,6 +16,7 @@ mod load;
 mod lost;
 mod process;
 mod rest;
+mod stop;
 mod volumes;
 mod world;
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         .chain(lost::TESTS)
         .chain(leave::TESTS)
         .chain(life::TESTS)
+        .chain(stop::TESTS)
         .chain(load::TESTS)
         .chain(crash::TESTS)
         .copied()

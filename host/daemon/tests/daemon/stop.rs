@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Ends that somebody wanted: what a person says counts, whatever goes on already.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::Test;
+use crate::client::Client;
+use crate::world::{World, block_on};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("stop_of_what_is_ended_for_its_health", stop_of_what_is_ended_for_its_health),
+    ("stop_of_what_is_restarted", stop_of_what_is_restarted),
+];
+
+/// Never healthy, ended for it, and started again; it does not end when it is asked.
+fn sick(grace_s: u64) -> Value {
+    json!({
+        "restart": { "name": "always" }, "stop_grace_s": grace_s,
+        "health": { "probe": { "type": "tcp", "port": 80 }, "interval_ms": 500, "timeout_ms": 1000,
+            "retries": 1, "start_period_ms": 0, "restart": true },
+    })
+}
+
+/// Waits until a program is far enough to hear that it shall end.
+async fn listens(client: &Client, name: &str) {
+    let log = format!("/v1/instances/{name}/logs");
+    while !client.ask("GET", &log, Value::Null).await.text().contains("hello") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn stays_stopped(client: &Client, name: &str) {
+    let before = client.get(&format!("/v1/instances/{name}")).await;
+    assert_eq!(before["state"], "stopped", "{before}");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(client.get(&format!("/v1/instances/{name}")).await, before);
+}
+
+/// What a person stops stays stopped, though its health check ends it already.
+fn stop_of_what_is_ended_for_its_health() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.import(0, "web").await;
+        let client = &world.client;
+        for (name, verb, grace_s) in [("slow", "stop", 3), ("fast", "kill", 3600)] {
+            world.run(name, &["stubborn"], sick(grace_s)).await;
+            client.until(name, "stopping").await;
+            let ended = client.post(&format!("/v1/instances/{name}/{verb}"), Value::Null).await;
+            assert_eq!(ended["state"], "stopped", "{verb}: {ended}");
+            stays_stopped(client, name).await;
+        }
+        world.no_violations();
+        world.end().await;
+    });
+}
+
+/// The later word counts: who is told that it is stopped finds it stopped.
+fn stop_of_what_is_restarted() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.import(0, "web").await;
+        let client = &world.client;
+        for (name, verb, grace_s) in [("slow", "stop", 3), ("fast", "kill", 3600)] {
+            world.run(name, &["stubborn"], json!({})).await;
+            listens(client, name).await;
+            let restart = tokio::spawn({
+                let (client, path) =
+                    (client.clone(), format!("/v1/instances/{name}/restart?grace_s={grace_s}"));
+                async move { client.ask("POST", &path, Value::Null).await }
+            });
+            client.until(name, "stopping").await;
+            let ended = client.post(&format!("/v1/instances/{name}/{verb}"), Value::Null).await;
+            assert_eq!(ended["state"], "stopped", "{verb}: {ended}");
+            assert_eq!(restart.await.unwrap().status, 409, "{verb}");
+            stays_stopped(client, name).await;
+        }
+        world.no_violations();
+        world.end().await;
+    });
+}
