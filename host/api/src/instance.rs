@@ -224,7 +224,7 @@ pub enum InstanceState {
     Paused,
     /// Being stopped.
     Stopping,
-    /// Ended, and waiting to be started again by its policy.
+    /// Ended, and about to be started again: by its policy, or because it is restarted.
     Restarting,
     /// Ended.
     Stopped,

@@ -63,9 +63,9 @@ impl Client {
         self.change(instance, "start").await
     }
 
-    /// `POST /instances/{ref}/restart`.
-    pub async fn restart(&self, instance: &str) -> Result<Instance> {
-        self.change(instance, "restart").await
+    /// `POST /instances/{ref}/restart`; it gets this many seconds before it is ended.
+    pub async fn restart(&self, instance: &str, grace_s: Option<u64>) -> Result<Instance> {
+        self.end(instance, "restart", grace_s).await
     }
 
     /// `POST /instances/{ref}/pause`.
@@ -85,7 +85,11 @@ impl Client {
 
     /// `POST /instances/{ref}/stop`; it gets this many seconds before it is ended.
     pub async fn stop(&self, instance: &str, grace_s: Option<u64>) -> Result<Instance> {
-        let call = Call::post(&["instances", instance, "stop"]);
+        self.end(instance, "stop", grace_s).await
+    }
+
+    async fn end(&self, instance: &str, verb: &str, grace_s: Option<u64>) -> Result<Instance> {
+        let call = Call::post(&["instances", instance, verb]);
         let call = match grace_s {
             Some(grace) => {
                 call.with("grace_s", grace).within(SLOW.saturating_add(Duration::from_secs(grace)))

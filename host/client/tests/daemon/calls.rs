@@ -27,7 +27,8 @@ async fn requests_have_the_paths_of_the_interface() {
     client.kill("web").await.unwrap();
     client.pause("web").await.unwrap();
     client.resume("web").await.unwrap();
-    client.restart("web").await.unwrap();
+    client.restart("web", None).await.unwrap();
+    client.restart("web", Some(3)).await.unwrap();
     client.wait("web", None).await.unwrap();
     client.delete_instance("web", true, false).await.unwrap();
     client.restore_snapshot("web", "s/1").await.unwrap();
@@ -44,6 +45,7 @@ async fn requests_have_the_paths_of_the_interface() {
             "POST /v1/instances/web/pause",
             "POST /v1/instances/web/resume",
             "POST /v1/instances/web/restart",
+            "POST /v1/instances/web/restart?grace_s=3",
             "GET /v1/instances/web/wait",
             "DELETE /v1/instances/web?force=true",
             "POST /v1/instances/web/snapshots/s%2F1/restore",

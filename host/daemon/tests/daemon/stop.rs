@@ -12,6 +12,7 @@ use crate::world::{World, block_on};
 pub(crate) const TESTS: &[Test] = &[
     ("stop_of_what_is_ended_for_its_health", stop_of_what_is_ended_for_its_health),
     ("stop_of_what_is_restarted", stop_of_what_is_restarted),
+    ("stop_a_restart_is_no_end", a_restart_is_no_end),
 ];
 
 /// Never healthy, ended for it, and started again; it does not end when it is asked.
@@ -76,6 +77,44 @@ fn stop_of_what_is_restarted() {
             assert_eq!(restart.await.unwrap().status, 409, "{verb}");
             stays_stopped(client, name).await;
         }
+        world.no_violations();
+        world.end().await;
+    });
+}
+
+/// Not for whoever waits, and not for --rm; one that fails is.
+fn a_restart_is_no_end() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.import(0, "web").await;
+        let client = &world.client;
+        world.run("one", &["forever"], json!({ "remove": true })).await;
+        listens(client, "one").await;
+        let wait = |name: &'static str| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                client.ask("GET", &format!("/v1/instances/{name}/wait"), Value::Null).await
+            })
+        };
+        let waiter = wait("one");
+        // Long enough between its end and its start that everybody sees what is between.
+        world.fault("start", "delay 500");
+        for path in ["restart", "restart?grace_s=60"] {
+            let again = client.post(&format!("/v1/instances/one/{path}"), Value::Null).await;
+            assert_eq!((&again["state"], &again["restarts"]), (&json!("running"), &json!(0)));
+            listens(client, "one").await;
+        }
+        assert!(!waiter.is_finished(), "{:?}", waiter.await);
+        world.run("two", &["forever"], json!({})).await;
+        let lost = wait("two");
+        world.fault("start", "fail 1");
+        client
+            .refused("POST", "/v1/instances/two/restart", Value::Null, 502, "provider_failed")
+            .await;
+        assert_eq!(lost.await.unwrap().json()["state"], "error");
+        client.delete("/v1/instances/one?force").await;
+        assert_eq!(waiter.await.unwrap().json()["state"], "deleting");
+        client.delete("/v1/instances/two").await;
         world.no_violations();
         world.end().await;
     });

@@ -218,13 +218,7 @@ pub(crate) async fn restart(session: &Session, restart: &Restart) -> Result<u8, 
     each(session, &restart.instances.all(), |name| {
         let client = client.clone();
         async move {
-            match restart.time {
-                None => client.restart(&name).await?,
-                Some(time) => {
-                    client.stop(&name, Some(time)).await?;
-                    client.start(&name).await?
-                }
-            };
+            client.restart(&name, restart.time).await?;
             Ok(name)
         }
     })

@@ -275,3 +275,13 @@ fn attached_output_is_that_of_this_start() {
     let error = world.fails(&["attach", "web"], 4);
     assert!(error.contains("does not run"), "{error}");
 }
+
+/// The daemon knows that it is no end, for --rm and for whoever waits; two commands would be one.
+#[test]
+fn a_restart_is_one_request() {
+    let world = World::new();
+    assert_eq!(world.ok(&["restart", "-t", "7", "web"]), "web\n");
+    assert_eq!(world.fake.lines(), ["POST /v1/instances/web/restart?grace_s=7"]);
+    assert_eq!(world.ok(&["restart", "web"]), "web\n");
+    assert_eq!(world.fake.lines(), ["POST /v1/instances/web/restart"]);
+}
