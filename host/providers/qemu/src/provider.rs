@@ -31,6 +31,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 pub struct QemuProvider {
     directory: PathBuf,
     accelerator: AcceleratorChoice,
+    start_limit: Duration,
 }
 
 impl QemuProvider {
@@ -42,6 +43,7 @@ impl QemuProvider {
             // QEMU has a directory of its own: relative paths would lead elsewhere.
             directory: std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned()),
             accelerator: AcceleratorChoice::Auto,
+            start_limit: start::START_LIMIT,
         }
     }
 
@@ -94,6 +96,17 @@ impl QemuProvider {
     async fn command(&self, id: &InstanceId, doing: &str, command: &str) -> Result<()> {
         let mut client = self.connect(id, doing).await?;
         client.execute(command, Value::Null).await.map(drop)
+    }
+
+    /// Waits until a machine has read what was saved of it, and lets it run.
+    async fn go_on(&self, id: &InstanceId, files: &Files) -> Result<()> {
+        start::ready(files, self.start_limit).await?;
+        let mut client = self.connect(id, "restored").await?;
+        match snapshot::go_on(&mut client).await {
+            // QEMU tells on standard error what it does not like, and ends.
+            Err(_) if files.monitor().wait(LOOK_LIMIT).await? => Err(start::explain_end(files)),
+            result => result,
+        }
     }
 
     async fn running_status(&self, files: &Files) -> Status {
@@ -242,7 +255,7 @@ impl Provider for QemuProvider {
             let prepared = plan::prepare(plan, &files, self.accelerator()?)?;
             start::spawn(&start::locate()?, plan, &files, &prepared, &[])?;
         }
-        start::ready(&files).await
+        start::or_end(&files, start::ready(&files, self.start_limit)).await
     }
 
     async fn request_stop(&self, id: &InstanceId) -> Result<()> {
@@ -308,13 +321,7 @@ impl Provider for QemuProvider {
         let prepared = plan::prepare(plan, &files, self.accelerator()?)?;
         let arguments = snapshot::arguments(plan, directory)?;
         start::spawn(&start::locate()?, plan, &files, &prepared, &arguments)?;
-        start::ready(&files).await?;
-        let mut client = self.connect(&plan.id, "restored").await?;
-        match snapshot::go_on(&mut client).await {
-            // QEMU tells on standard error what it does not like, and ends.
-            Err(_) if files.monitor().wait(LOOK_LIMIT).await? => Err(start::explain_end(&files)),
-            result => result,
-        }
+        start::or_end(&files, self.go_on(&plan.id, &files)).await
     }
 
     async fn delete(&self, id: &InstanceId) -> Result<()> {
@@ -400,3 +407,6 @@ async fn version(program: &Path) -> Result<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

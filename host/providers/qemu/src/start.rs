@@ -16,7 +16,7 @@ use crate::plan::{self, Prepared};
 use crate::qmp::{ANSWER_LIMIT, Client};
 
 /// How long QEMU may take to be there.
-const START_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(10);
 /// What QEMU and its helpers need of our environment; nothing else is theirs to see.
 const ENVIRONMENT: &[&str] = &["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "LANG"];
@@ -56,10 +56,21 @@ pub(crate) fn spawn(
     }
 }
 
+/// Ends a machine that did not come up: whoever hears of the failure looks after nothing, and may
+/// use its volumes.
+pub(crate) async fn or_end(files: &Files, come_up: impl Future<Output = Result<()>>) -> Result<()> {
+    let outcome = come_up.await;
+    if outcome.is_err() {
+        // The first failure is what matters.
+        let _ = files.monitor().kill().await;
+    }
+    outcome
+}
+
 /// Waits until QEMU has made the machine. A program that has ended by then was started as well.
-pub(crate) async fn ready(files: &Files) -> Result<()> {
+pub(crate) async fn ready(files: &Files, limit: Duration) -> Result<()> {
     let monitor = files.monitor();
-    let deadline = Instant::now() + START_LIMIT;
+    let deadline = Instant::now() + limit;
     loop {
         let Err(failure) = Client::connect(&files.qmp(), ANSWER_LIMIT).await else {
             return Ok(());
@@ -68,7 +79,10 @@ pub(crate) async fn ready(files: &Files) -> Result<()> {
             return ended_early(files, &monitor);
         }
         if Instant::now() > deadline {
-            return Err(failure);
+            let seconds = limit.as_secs();
+            let message = format!("QEMU has not started within {seconds} seconds: {failure}");
+            return Err(Error::new(ErrorKind::Failed, message)
+                .advise("try again when this machine is less busy; its monitor.log may say more"));
         }
         tokio::time::sleep(INTERVAL).await;
     }
