@@ -98,6 +98,16 @@ enum Cause {
 
 impl Actor {
     async fn run(mut self) {
+        // It is told first whether to make it or to find it again: before that, what its row
+        // says may not be so any more.
+        tokio::select! {
+            biased;
+            () = closed(&mut self.closing) => return,
+            request = self.requests.recv() => match request {
+                Some(request) => self.serve(request).await,
+                None => return,
+            },
+        }
         let mut sample_at = Deadline::now();
         while !self.gone {
             match self.next(sample_at).await {
