@@ -13,6 +13,17 @@ impl Timestamp {
         SystemTime::now().into()
     }
 
+    /// The time so much later.
+    pub(crate) fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long it is until then; nothing when it has passed.
+    pub(crate) fn left(self) -> Duration {
+        let left = self.0.saturating_sub(Self::now().0);
+        Duration::from_millis(u64::try_from(left).unwrap_or(0))
+    }
+
     /// How long ago it was; nothing for what is to come.
     pub(crate) fn passed(self) -> Duration {
         let milliseconds = Self::now().0.saturating_sub(self.0);

@@ -47,6 +47,10 @@ pub(crate) enum Command {
     },
     /// Go on after the daemon was away.
     Recover,
+    /// Go on with a stop that the daemon was away from; `paused`: it is held.
+    Finish {
+        paused: bool,
+    },
     Start,
     Stop {
         grace: Option<Duration>,

@@ -184,6 +184,8 @@ pub(crate) struct Situation {
     pub(crate) by_user: bool,
     /// A person restarts it: it is started as soon as it has ended.
     pub(crate) again: bool,
+    /// When it is ended that is being asked to end.
+    pub(crate) stop_by: Option<Timestamp>,
     pub(crate) exit_code: Option<u8>,
     pub(crate) error: Option<String>,
     pub(crate) restarts: u32,
@@ -200,6 +202,7 @@ impl Situation {
             phase: Phase::Creating,
             by_user: false,
             again: false,
+            stop_by: None,
             exit_code: None,
             error: None,
             restarts: 0,

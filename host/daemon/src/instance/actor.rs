@@ -181,6 +181,7 @@ impl Actor {
         let done = match command {
             Command::Create { start } => self.create(start).await,
             Command::Recover => self.recover().await,
+            Command::Finish { paused } => self.finish(paused).await,
             Command::Start => self.start_by_user().await,
             Command::Stop { grace } => self.stop(grace).await,
             Command::Restart { grace } => self.restart(grace).await,

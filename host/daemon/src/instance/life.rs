@@ -219,7 +219,7 @@ impl Actor {
             None => (None, Some("it ended and did not say how".to_owned())),
         };
         let ended = status.ended_at.map_or_else(Timestamp::now, Timestamp::from);
-        now.ended = Some(ended);
+        (now.ended, now.stop_by) = (Some(ended), None);
         let ran = now.started.map_or(Duration::ZERO, |started| {
             Duration::from_millis(u64::try_from(ended.0 - started.0).unwrap_or(0))
         });

@@ -50,7 +50,8 @@ impl Actor {
         let live = status.as_ref().is_some_and(|status| is_live(status.state));
         match (self.instance.now.phase, live) {
             (Phase::Stopping, true) => {
-                self.ask_myself(Command::Stop { grace: None });
+                let paused = status.is_some_and(|status| status.state == State::Paused);
+                self.ask_myself(Command::Finish { paused });
                 Ok(())
             }
             (_, true) => {

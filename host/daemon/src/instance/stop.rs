@@ -69,15 +69,34 @@ impl Actor {
         self.end(Ending { grace, by_user: false, again: false }).await
     }
 
-    /// Asks, waits, ends. While it waits, commands to end it sooner are heard.
+    /// Goes on with an end that an earlier daemon began, whatever it was for. The time that was
+    /// given to the program then counts.
+    pub(super) async fn finish(&mut self, paused: bool) -> Result<()> {
+        if self.instance.now.phase != Phase::Stopping {
+            return Ok(());
+        }
+        let grace = match self.instance.now.stop_by {
+            Some(deadline) => deadline.left(),
+            None => self.grace(None),
+        };
+        self.see_end(grace, paused).await?;
+        if self.instance.now.again { self.start_by_user().await } else { Ok(()) }
+    }
+
     async fn end(&mut self, ending: Ending) -> Result<()> {
         let Ending { grace, by_user, again } = ending;
         let now = self.instance.now.clone();
         let was_paused = now.phase == Phase::Paused;
-        self.intend(Situation { phase: Phase::Stopping, by_user, again, ..now }).await?;
+        let stop_by = Some(Timestamp::now().after(grace));
+        self.intend(Situation { phase: Phase::Stopping, by_user, again, stop_by, ..now }).await?;
         if by_user {
             self.tell("stop", Vec::new()).await;
         }
+        self.see_end(grace, was_paused).await
+    }
+
+    /// Asks, waits, ends. While it waits, commands to end it sooner are heard.
+    async fn see_end(&mut self, grace: Duration, was_paused: bool) -> Result<()> {
         let mut replies = Vec::new();
         let ended = match self.end_within(grace, was_paused, &mut replies).await {
             Ok(Some(status)) => {

@@ -12,7 +12,7 @@ use crate::model::{Instance, Mount, Phase, Situation, Snapshot};
 use crate::{Error, Result, Secret};
 
 const COLUMNS: &str = "id, name, image, image_name, provider, spec, env, created, phase, \
-    by_user, exit_code, error, restarts, started, ended, streak, again";
+    by_user, exit_code, error, restarts, started, ended, streak, again, stop_by";
 
 impl Write<'_> {
     /// Adds an instance with its volumes; a name or a volume that is taken is a conflict.
@@ -21,7 +21,8 @@ impl Write<'_> {
         let added = self.transaction.execute(
             &format!(
                 "INSERT INTO instances ({COLUMNS})
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+                 ?18)"
             ),
             rusqlite::params![
                 instance.id.as_str(),
@@ -41,6 +42,7 @@ impl Write<'_> {
                 now.ended.map(|time| time.0),
                 now.streak,
                 now.again,
+                now.stop_by.map(|time| time.0),
             ],
         );
         named(added, "instance", &instance.name)?;
@@ -55,8 +57,8 @@ impl Write<'_> {
         self.transaction
             .prepare_cached(
                 "UPDATE instances SET phase = ?2, by_user = ?3, exit_code = ?4, error = ?5,
-                 restarts = ?6, started = ?7, ended = ?8, streak = ?9, again = ?10
-                 WHERE id = ?1",
+                 restarts = ?6, started = ?7, ended = ?8, streak = ?9, again = ?10,
+                 stop_by = ?11 WHERE id = ?1",
             )?
             .execute((
                 id.as_str(),
@@ -69,6 +71,7 @@ impl Write<'_> {
                 now.ended.map(|time| time.0),
                 now.streak,
                 now.again,
+                now.stop_by.map(|time| time.0),
             ))?;
         Ok(())
     }
@@ -233,6 +236,7 @@ fn instance(connection: &Connection, row: &Row<'_>) -> Result<Instance> {
         ended: time(14)?,
         streak: row.get(15)?,
         again: row.get(16)?,
+        stop_by: time(17)?,
     };
     Ok(Instance {
         id: id.parse().map_err(|_| damaged("an instance"))?,

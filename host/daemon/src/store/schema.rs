@@ -100,6 +100,9 @@ const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE instances ADD COLUMN again INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+    ALTER TABLE instances ADD COLUMN stop_by INTEGER;
+",
 ];
 
 /// Brings a database up to date. One of a newer version is left alone.

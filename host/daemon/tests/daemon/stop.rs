@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Ends that somebody wanted: what a person says counts, whatever goes on already.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -13,6 +13,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("stop_of_what_is_ended_for_its_health", stop_of_what_is_ended_for_its_health),
     ("stop_of_what_is_restarted", stop_of_what_is_restarted),
     ("stop_a_restart_is_no_end", a_restart_is_no_end),
+    ("stop_outlives_the_daemon", stop_outlives_the_daemon),
 ];
 
 /// Never healthy, ended for it, and started again; it does not end when it is asked.
@@ -115,6 +116,45 @@ fn a_restart_is_no_end() {
         client.delete("/v1/instances/one?force").await;
         assert_eq!(waiter.await.unwrap().json()["state"], "deleting");
         client.delete("/v1/instances/two").await;
+        world.no_violations();
+        world.end().await;
+    });
+}
+
+/// Another daemon goes on where the one before was: with what it was for, and with the time that
+/// was given.
+fn stop_outlives_the_daemon() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.import(0, "web").await;
+        let hasty = json!({ "stop_grace_s": 1 });
+        world.run("sick", &["stubborn"], sick(4)).await;
+        world.run("stopped", &["stubborn"], hasty.clone()).await;
+        let mut removed = hasty;
+        removed["remove"] = json!(true);
+        world.run("restarted", &["stubborn"], removed).await;
+        let begin = Instant::now();
+        for (name, what) in [("stopped", "stop?grace_s=6"), ("restarted", "restart?grace_s=6")] {
+            listens(&world.client, name).await;
+            let (client, path) = (world.client.clone(), format!("/v1/instances/{name}/{what}"));
+            tokio::spawn(async move { client.send("POST", &path, Vec::new()).await });
+        }
+        for name in ["sick", "stopped", "restarted"] {
+            world.client.until(name, "stopping").await;
+        }
+        world.restart().await;
+        let client = &world.client;
+        assert_eq!(client.until("stopped", "stopped").await["restarts"], 0);
+        assert!(begin.elapsed() >= Duration::from_secs(6), "{:?}", begin.elapsed());
+        client.until("restarted", "running").await;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while client.get("/v1/instances/sick").await["restarts"] == 0 {
+            assert!(Instant::now() < deadline, "its policy does not apply");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for name in ["sick", "stopped", "restarted"] {
+            client.delete(&format!("/v1/instances/{name}?force")).await;
+        }
         world.no_violations();
         world.end().await;
     });
