@@ -18,6 +18,7 @@ mod health;
 mod life;
 mod policy;
 mod recover;
+mod snapshot;
 mod stop;
 mod usage;
 

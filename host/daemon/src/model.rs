@@ -356,6 +356,17 @@ pub(crate) struct Snapshot {
     pub(crate) size: u64,
 }
 
+/// Where a snapshot is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SnapshotPhase {
+    Saving {
+        /// The instance ran before, and goes on afterwards.
+        resume: bool,
+    },
+    Ready,
+    Deleting,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

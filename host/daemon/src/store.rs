@@ -5,6 +5,7 @@ pub(crate) mod events;
 pub(crate) mod images;
 pub(crate) mod instances;
 mod schema;
+pub(crate) mod snapshots;
 pub(crate) mod tokens;
 pub(crate) mod volumes;
 

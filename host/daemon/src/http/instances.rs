@@ -284,7 +284,7 @@ async fn wait(
 
 async fn snapshots(State(app): State<App>, Reference(name): Reference) -> Result<Response> {
     let id = app.engine.registry.find(&name)?.id.clone();
-    let all = app.engine.store.read(move |db| store::instances::snapshots(db, id.as_str())).await?;
+    let all = app.engine.store.read(move |db| store::snapshots::of(db, id.as_str())).await?;
     ok(all.into_iter().map(wire::snapshot).collect::<Vec<_>>())
 }
 

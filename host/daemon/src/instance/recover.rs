@@ -38,7 +38,27 @@ impl Actor {
             tracing::warn!(instance = %self.instance.id, %error, "cannot be recovered");
             self.fail(format!("it could not be recovered: {error}")).await;
         }
+        // Behind it, for it asks the rows. What fails here stands in nobody's way.
+        if !self.gone
+            && let Err(error) = self.reconcile_snapshots().await
+        {
+            tracing::warn!(instance = %self.instance.id, %error, "cannot tidy its snapshots");
+        }
         recovered
+    }
+
+    /// Lets it go on when only saving it had held it.
+    async fn release(&mut self, status: &mut Status) -> Result<()> {
+        if status.state == State::Paused && self.is_held_for_a_snapshot().await? {
+            match self.provider.resume(&self.instance.id).await {
+                Ok(()) => status.state = State::Running,
+                // It is shown as what it is, for a person to resume.
+                Err(error) => {
+                    tracing::warn!(instance = %self.instance.id, %error, "cannot be resumed");
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn find(&mut self) -> Result<()> {
@@ -55,7 +75,8 @@ impl Actor {
                 Ok(())
             }
             (_, true) => {
-                let status = status.unwrap_or_else(|| lost(&gone()));
+                let mut status = status.unwrap_or_else(|| lost(&gone()));
+                self.release(&mut status).await?;
                 self.adopt(&status).await;
                 Ok(())
             }

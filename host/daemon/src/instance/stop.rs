@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Ending an instance, holding it, and saving it.
+//! Ending an instance, and holding it.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use tokio::time::{Instant as Deadline, sleep_until};
 use super::actor::{Actor, closed, is_live};
 use super::{Command, GRACE, Reply, Request};
 use crate::clock::Timestamp;
-use crate::model::{Phase, Situation, Snapshot, Subject};
-use crate::{Error, Result, home};
+use crate::model::{Phase, Situation};
+use crate::{Error, Result};
 
 impl Actor {
     fn grace(&self, wanted: Option<Duration>) -> Duration {
@@ -254,77 +254,6 @@ impl Actor {
         self.settle("resume", Vec::new()).await;
         Ok(())
     }
-
-    pub(super) async fn save_snapshot(&mut self, name: String) -> Result<Snapshot> {
-        if !self.provider.capabilities().snapshot {
-            let what = format!("{} cannot save instances", self.instance.provider.title());
-            return Err(Error::new(bhojpur_api::Code::Unsupported, what));
-        }
-        let running = match self.instance.now.phase {
-            Phase::Running => true,
-            Phase::Paused => false,
-            _ => return Err(self.refuse("saved", &self.first("start"))),
-        };
-        let place = self.engine.home.snapshots_of(&self.instance.id).join(&name);
-        if place.exists() {
-            return Err(Error::conflict(format!("there is another snapshot {name:?}"))
-                .advise("choose another name, or remove that one first"));
-        }
-        let scratch = self.engine.home.scratch()?;
-        if running {
-            self.pause().await?;
-        }
-        let saved = self.provider.save_snapshot(&self.instance.id, scratch.path()).await;
-        if running {
-            self.resume().await?;
-        }
-        saved?;
-        home::make(&self.engine.home.snapshots_of(&self.instance.id))?;
-        let size = directory_size(scratch.path());
-        home::settle(scratch.path(), &place)?;
-        let snapshot = Snapshot { name, created: Timestamp::now(), size };
-        let (id, row, of) =
-            (self.instance.id.clone(), snapshot.clone(), self.instance.name.clone());
-        let written = self
-            .engine
-            .store
-            .write(move |write| {
-                write.add_snapshot(&id, &row)?;
-                let attributes = [("snapshot", row.name.clone())];
-                write.event(Subject::Instance, id.as_str(), &of, "snapshot", &attributes)
-            })
-            .await;
-        if written.is_err() {
-            home::remove(&place)?;
-        }
-        written.map(|()| snapshot)
-    }
-
-    pub(super) async fn restore_snapshot(&mut self, name: String) -> Result<()> {
-        if !self.instance.now.phase.is_at_rest() {
-            return Err(self.refuse("restored", &self.first("stop")));
-        }
-        let place = self.engine.home.snapshots_of(&self.instance.id).join(&name);
-        if !place.is_dir() {
-            return Err(Error::not_found("snapshot", &name));
-        }
-        let plan = self.plan().await?;
-        let now = self.instance.now.clone();
-        self.intend(Situation { phase: Phase::Starting, by_user: false, error: None, ..now })
-            .await?;
-        if let Err(error) = self.provider.restore_snapshot(&plan, &place).await {
-            self.fail(error.to_string()).await;
-            return Err(error.into());
-        }
-        self.running(Timestamp::now()).await;
-        Ok(())
-    }
-
-    pub(super) async fn forget_snapshot(&mut self, name: String) -> Result<()> {
-        let (id, wanted) = (self.instance.id.clone(), name.clone());
-        self.engine.store.write(move |write| write.remove_snapshot(&id, &wanted)).await?;
-        home::remove(&self.engine.home.snapshots_of(&self.instance.id).join(&name))
-    }
 }
 
 /// How an instance is ended, and for what.
@@ -352,18 +281,6 @@ pub(super) fn lost(error: &bhojpur_provider::Error) -> Status {
         started_at: None,
         ended_at: None,
     }
-}
-
-/// What the files of a directory take on the disk.
-fn directory_size(directory: &std::path::Path) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let found = entry.metadata().ok()?;
-            Some(if found.is_dir() { directory_size(&entry.path()) } else { found.blocks() * 512 })
-        })
-        .sum()
 }
 
 /// Commands of the daemon itself have nobody who waits.

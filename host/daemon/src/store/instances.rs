@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use bhojpur_provider::{InstanceId, Kind, VolumeId};
 use rusqlite::{Connection, Error as Sql, Row};
 
-use super::{Write, damaged, from_json, json, signed, unsigned};
+use super::{Write, damaged, from_json, json};
 use crate::clock::Timestamp;
-use crate::model::{Instance, Mount, Phase, Situation, Snapshot};
+use crate::model::{Instance, Mount, Phase, Situation};
 use crate::{Error, Result, Secret};
 
 const COLUMNS: &str = "id, name, image, image_name, provider, spec, env, created, phase, \
@@ -131,22 +131,6 @@ impl Write<'_> {
         )?;
         Ok(())
     }
-
-    pub(crate) fn add_snapshot(&mut self, id: &InstanceId, snapshot: &Snapshot) -> Result<()> {
-        let added = self.transaction.execute(
-            "INSERT INTO snapshots (instance, name, created, size) VALUES (?1, ?2, ?3, ?4)",
-            (id.as_str(), &snapshot.name, snapshot.created.0, signed(snapshot.size)),
-        );
-        named(added, "snapshot", &snapshot.name)
-    }
-
-    pub(crate) fn remove_snapshot(&mut self, id: &InstanceId, name: &str) -> Result<()> {
-        let removed = self.transaction.execute(
-            "DELETE FROM snapshots WHERE instance = ?1 AND name = ?2",
-            (id.as_str(), name),
-        )?;
-        if removed == 0 { Err(Error::not_found("snapshot", name)) } else { Ok(()) }
-    }
 }
 
 /// A name that is taken is a conflict.
@@ -202,21 +186,6 @@ pub(crate) fn mounts(connection: &Connection, id: &str) -> Result<Vec<Mount>> {
         });
     }
     Ok(mounts)
-}
-
-/// The snapshots of an instance, the oldest first.
-pub(crate) fn snapshots(connection: &Connection, id: &str) -> Result<Vec<Snapshot>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT name, created, size FROM snapshots WHERE instance = ?1 ORDER BY created, name",
-    )?;
-    let rows = statement.query_map([id], |row| {
-        Ok(Snapshot {
-            name: row.get(0)?,
-            created: Timestamp(row.get(1)?),
-            size: unsigned(row.get(2)?),
-        })
-    })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 fn instance(connection: &Connection, row: &Row<'_>) -> Result<Instance> {

@@ -103,6 +103,10 @@ const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE instances ADD COLUMN stop_by INTEGER;
 ",
+    "
+    ALTER TABLE snapshots ADD COLUMN phase TEXT NOT NULL DEFAULT 'ready';
+    ALTER TABLE snapshots ADD COLUMN resume INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// Brings a database up to date. One of a newer version is left alone.

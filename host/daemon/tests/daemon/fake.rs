@@ -5,7 +5,8 @@
 //! What is done wrongly is written to `violations` above the provider's directory. A file
 //! `faults/OPERATION` there with `fail N` makes the next N calls fail; `spare N` makes all fail but
 //! the next N; `delay MS` makes each take its time. With a file `framed` there, records stand
-//! between what programs print; with `remote`, what they print has to be fetched.
+//! between what programs print; with `remote`, what they print has to be fetched; with a file
+//! `snapshots` it can save instances.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -95,6 +96,50 @@ impl Fake {
         Ok(())
     }
 
+    fn is_told(&self, what: &str) -> bool {
+        self.root.with_file_name("faults").join(what).exists()
+    }
+
+    /// Starts the process of an instance.
+    fn launch(&self, plan: &Plan) -> Result<()> {
+        let directory = self.directory(&plan.id);
+        if !directory.join("plan.json").is_file() {
+            return Err(Self::missing(&plan.id));
+        }
+        if !Path::new(&plan.image.locator).is_file() {
+            return Err(self.accuse("an instance is started whose image is gone"));
+        }
+        for attachment in &plan.volumes {
+            if !Path::new(&attachment.volume.locator).is_file() {
+                return Err(self.accuse("an instance is started whose volume is gone"));
+            }
+        }
+        let word = |index: usize| plan.args.as_ref().and_then(|args| args.get(index)).cloned();
+        let log = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(directory.join("console.log"))
+            .map_err(failed("cannot write the log"))?;
+        let _ = fs::remove_file(directory.join("exit"));
+        let _ = fs::remove_file(directory.join("paused"));
+        fs::write(directory.join("started"), "").map_err(failed("cannot start"))?;
+        let mut command = Command::new(MYSELF);
+        command
+            .arg(MONITOR)
+            .arg(&directory)
+            .args([
+                word(0).unwrap_or_else(|| "forever".into()),
+                word(1).unwrap_or_else(|| "0".into()),
+            ])
+            .env_clear()
+            .envs(plan.env.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(log);
+        let pid = Monitor::of(&directory).spawn(&mut command)?;
+        let _ = fs::write(directory.join("pid"), pid.to_string());
+        Ok(())
+    }
+
     fn missing(id: &InstanceId) -> Error {
         Error::new(ErrorKind::NotFound, format!("there is no instance {}", id.short()))
     }
@@ -122,6 +167,7 @@ impl Provider for Fake {
             pause: true,
             console: true,
             volumes: true,
+            snapshot: self.is_told("snapshots"),
             ..Capabilities::default()
         }
     }
@@ -162,42 +208,7 @@ impl Provider for Fake {
 
     async fn start(&self, plan: &Plan) -> Result<()> {
         let _busy = self.begin("start", plan.id.as_str()).await?;
-        let directory = self.directory(&plan.id);
-        if !directory.join("plan.json").is_file() {
-            return Err(Self::missing(&plan.id));
-        }
-        if !Path::new(&plan.image.locator).is_file() {
-            return Err(self.accuse("an instance is started whose image is gone"));
-        }
-        for attachment in &plan.volumes {
-            if !Path::new(&attachment.volume.locator).is_file() {
-                return Err(self.accuse("an instance is started whose volume is gone"));
-            }
-        }
-        let word = |index: usize| plan.args.as_ref().and_then(|args| args.get(index)).cloned();
-        let log = fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(directory.join("console.log"))
-            .map_err(failed("cannot write the log"))?;
-        let _ = fs::remove_file(directory.join("exit"));
-        let _ = fs::remove_file(directory.join("paused"));
-        fs::write(directory.join("started"), "").map_err(failed("cannot start"))?;
-        let mut command = Command::new(MYSELF);
-        command
-            .arg(MONITOR)
-            .arg(&directory)
-            .args([
-                word(0).unwrap_or_else(|| "forever".into()),
-                word(1).unwrap_or_else(|| "0".into()),
-            ])
-            .env_clear()
-            .envs(plan.env.iter().cloned())
-            .stdin(Stdio::null())
-            .stdout(log);
-        let pid = Monitor::of(&directory).spawn(&mut command)?;
-        let _ = fs::write(directory.join("pid"), pid.to_string());
-        Ok(())
+        self.launch(plan)
     }
 
     async fn request_stop(&self, id: &InstanceId) -> Result<()> {
@@ -223,6 +234,24 @@ impl Provider for Fake {
         let _busy = self.begin("resume", id.as_str()).await?;
         fs::remove_file(self.directory(id).join("paused")).map_err(failed("cannot resume"))?;
         Monitor::of(self.directory(id)).signal(Signal::CONT).map(drop)
+    }
+
+    async fn save_snapshot(&self, id: &InstanceId, target: &Path) -> Result<()> {
+        let busy = self.begin("save_snapshot", id.as_str()).await?;
+        if !self.directory(id).join("paused").exists() {
+            return Err(self.accuse("an instance is saved that is not held"));
+        }
+        drop(busy);
+        fs::write(target.join("state"), id.as_str()).map_err(failed("cannot save"))
+    }
+
+    async fn restore_snapshot(&self, plan: &Plan, source: &Path) -> Result<()> {
+        let _busy = self.begin("restore_snapshot", plan.id.as_str()).await?;
+        let state = fs::read_to_string(source.join("state")).map_err(failed("cannot restore"))?;
+        if state != plan.id.as_str() {
+            return Err(self.accuse("an instance is restored from what is not its own"));
+        }
+        self.launch(plan)
     }
 
     async fn delete(&self, id: &InstanceId) -> Result<()> {
@@ -273,8 +302,7 @@ impl Provider for Fake {
 
     fn log(&self, id: &InstanceId) -> LogSource {
         let path = self.directory(id).join("console.log");
-        let is_told = |word: &str| self.root.with_file_name("faults").join(word).exists();
-        match (is_told("remote"), is_told("framed")) {
+        match (self.is_told("remote"), self.is_told("framed")) {
             (true, _) => LogSource::Remote,
             (false, true) => LogSource::FramedFile(path),
             (false, false) => LogSource::File(path),
@@ -337,6 +365,8 @@ pub(crate) fn monitor(arguments: &[String]) -> ExitCode {
     let code = runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
         let mut term = signal(SignalKind::terminate()).unwrap();
+        // A stopped process hears it when its parent dies, setpgid(2); a machine does not.
+        let _hang_up = signal(SignalKind::hangup()).unwrap();
         say(&format!("hello from {}\n", std::env::var("WHO").unwrap_or_else(|_| "nobody".into())));
         let socket = directory.join("console.sock");
         let _ = fs::remove_file(&socket);

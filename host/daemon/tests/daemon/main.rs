@@ -16,6 +16,7 @@ mod load;
 mod lost;
 mod process;
 mod rest;
+mod snapshots;
 mod stop;
 mod volumes;
 mod world;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         .chain(leave::TESTS)
         .chain(life::TESTS)
         .chain(stop::TESTS)
+        .chain(snapshots::TESTS)
         .chain(load::TESTS)
         .chain(crash::TESTS)
         .copied()

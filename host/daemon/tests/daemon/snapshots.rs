@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Saved instances, and a daemon that is killed while it saves one.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::Test;
+use crate::client::Client;
+use crate::process::Daemon;
+use crate::world::{World, block_on, no_violations};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("snapshot_life", life),
+    ("snapshot_cut_short", cut_short),
+    ("snapshot_leftovers", leftovers),
+];
+
+const NAMED: &str = "s";
+
+async fn save(client: &Client, instance: &str) -> Value {
+    client.post(&format!("/v1/instances/{instance}/snapshots"), json!({ "name": NAMED })).await
+}
+
+async fn names(client: &Client, instance: &str) -> Value {
+    let all = client.get(&format!("/v1/instances/{instance}/snapshots")).await;
+    all.as_array().unwrap().iter().map(|one| one["name"].clone()).collect()
+}
+
+async fn id(client: &Client, instance: &str) -> String {
+    client.get(&format!("/v1/instances/{instance}")).await["id"].as_str().unwrap().to_owned()
+}
+
+/// What there is of an instance's snapshots on the disk.
+fn files(home: &Path, id: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(home.join("snapshots").join(id)).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+fn life() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.fault("snapshots", "");
+        world.import(0, "web").await;
+        let client = &world.client;
+        world.run("one", &["forever"], json!({})).await;
+        assert_eq!(save(client, "one").await["name"], NAMED);
+        client.until("one", "running").await;
+        let path = "/v1/instances/one/snapshots";
+        client.refused("POST", path, json!({ "name": NAMED }), 409, "conflict").await;
+        // One that fails leaves nothing, and the instance goes on.
+        world.fault("save_snapshot", "fail 1");
+        client.refused("POST", path, json!({ "name": "t" }), 502, "provider_failed").await;
+        client.until("one", "running").await;
+        assert_eq!(names(client, "one").await, json!([NAMED]));
+        let restore = format!("{path}/{NAMED}/restore");
+        client.refused("POST", &restore, Value::Null, 409, "conflict").await;
+        client.post("/v1/instances/one/kill", Value::Null).await;
+        client.refused("POST", &format!("{path}/t/restore"), Value::Null, 404, "not_found").await;
+        assert_eq!(client.post(&restore, Value::Null).await["state"], "running");
+        client.delete(&format!("{path}/{NAMED}")).await;
+        let gone = format!("{path}/{NAMED}");
+        client.refused("DELETE", &gone, Value::Null, 404, "not_found").await;
+        assert_eq!(names(client, "one").await, json!([]));
+        save(client, "one").await;
+        let id = id(client, "one").await;
+        client.delete("/v1/instances/one?force").await;
+        assert!(!world.home.join("snapshots").join(id).exists());
+        world.no_violations();
+        world.end().await;
+    });
+}
+
+/// What ran goes on, what was held stays so, and there is nothing of what was being saved.
+fn cut_short() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().canonicalize().unwrap().join("home");
+    let faults = home.join("instances/faults");
+    std::fs::create_dir_all(&faults).unwrap();
+    std::fs::write(faults.join("snapshots"), "").unwrap();
+    let log = directory.path().join("daemon.log");
+    let mut daemon = Daemon::start(&home, &log);
+    let held = |id: &str| home.join("instances/qemu").join(id).join("paused").exists();
+    block_on(async {
+        let elf = crate::image::elf(0).to_vec();
+        daemon.client.send("POST", "/v1/images/import?name=web", elf).await.unwrap();
+        let mut ids = Vec::new();
+        for name in ["runs", "rests"] {
+            let request = json!({ "image": "web", "name": name, "args": ["forever"] });
+            daemon.client.post("/v1/instances", request).await;
+            ids.push(id(&daemon.client, name).await);
+        }
+        daemon.client.post("/v1/instances/rests/pause", Value::Null).await;
+        std::fs::write(faults.join("save_snapshot"), "delay 60000").unwrap();
+        let ask = |name: &'static str| {
+            let client = daemon.client.clone();
+            let path = format!("/v1/instances/{name}/snapshots");
+            let body = json!({ "name": NAMED }).to_string().into_bytes();
+            tokio::spawn(async move { client.send("POST", &path, body).await.is_err() })
+        };
+        let asked = [ask("runs"), ask("rests")];
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !held(&ids[0]) {
+            assert!(Instant::now() < deadline, "it is not saved");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        daemon.kill();
+        for asked in asked {
+            assert!(asked.await.unwrap(), "nobody answers");
+        }
+        std::fs::remove_file(faults.join("save_snapshot")).unwrap();
+        daemon = Daemon::start(&home, &log);
+        let client = &daemon.client;
+        client.until("runs", "running").await;
+        client.until("rests", "paused").await;
+        assert_eq!((held(&ids[0]), held(&ids[1])), (false, true));
+        for (name, id) in ["runs", "rests"].into_iter().zip(&ids) {
+            assert_eq!((names(client, name).await, files(&home, id)), (json!([]), vec![]));
+            save(client, name).await;
+            client.delete(&format!("/v1/instances/{name}?force")).await;
+        }
+        daemon.end();
+        no_violations(&home);
+    });
+}
+
+/// Files without a row, rows without files, and both of what was not finished.
+fn leftovers() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.fault("snapshots", "");
+        world.import(0, "web").await;
+        world.run("one", &["forever"], json!({})).await;
+        let id = id(&world.client, "one").await;
+        for name in ["whole", "half", "retired", "lost"] {
+            let request = json!({ "name": name });
+            world.client.post("/v1/instances/one/snapshots", request).await;
+        }
+        world.end().await;
+        let place = world.home.join("snapshots").join(&id);
+        std::fs::create_dir(place.join("stranger")).unwrap();
+        std::fs::remove_dir_all(place.join("lost")).unwrap();
+        let db = rusqlite::Connection::open(world.home.join("state.db")).unwrap();
+        for (phase, name) in [("saving", "half"), ("deleting", "retired")] {
+            let set = "UPDATE snapshots SET phase = ?1 WHERE name = ?2";
+            assert_eq!(db.execute(set, (phase, name)).unwrap(), 1);
+        }
+        drop(db);
+        world.restart().await;
+        let client = &world.client;
+        assert_eq!(names(client, "one").await, json!(["whole"]));
+        assert_eq!(files(&world.home, &id), [place.join("whole")]);
+        for name in ["stranger", "half", "retired", "lost"] {
+            client.post("/v1/instances/one/snapshots", json!({ "name": name })).await;
+        }
+        client.delete("/v1/instances/one?force").await;
+        world.no_violations();
+        world.end().await;
+    });
+}
