@@ -92,12 +92,6 @@ impl QemuProvider {
         Err(Error::new(ErrorKind::Conflict, message))
     }
 
-    /// Gives one command to an instance that runs.
-    async fn command(&self, id: &InstanceId, doing: &str, command: &str) -> Result<()> {
-        let mut client = self.connect(id, doing).await?;
-        client.execute(command, Value::Null).await.map(drop)
-    }
-
     /// Waits until a machine has read what was saved of it, and lets it run.
     async fn go_on(&self, id: &InstanceId, files: &Files) -> Result<()> {
         start::ready(files, self.start_limit).await?;
@@ -292,11 +286,13 @@ impl Provider for QemuProvider {
     }
 
     async fn pause(&self, id: &InstanceId) -> Result<()> {
-        self.command(id, "paused", "stop").await
+        self.connect(id, "paused").await?.execute("stop", Value::Null).await.map(drop)
     }
 
     async fn resume(&self, id: &InstanceId) -> Result<()> {
-        self.command(id, "resumed", "cont").await
+        let mut client = self.connect(id, "resumed").await?;
+        snapshot::give_up(&mut client).await?;
+        client.execute("cont", Value::Null).await.map(drop)
     }
 
     async fn save_snapshot(&self, id: &InstanceId, directory: &Path) -> Result<()> {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::files;
-use crate::qmp::Client;
+use crate::qmp::{ANSWER_LIMIT, Client};
 
 /// How long the memory of a machine may take to and from the disk.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -61,6 +61,28 @@ async fn migrated(client: &mut Client) -> Result<()> {
             }
             _ => tokio::time::sleep(INTERVAL).await,
         }
+    }
+}
+
+/// Ends a saving whose daemon was killed: at its end QEMU would hold the machine for ever.
+pub(crate) async fn give_up(client: &mut Client) -> Result<()> {
+    let deadline = Instant::now() + ANSWER_LIMIT;
+    loop {
+        let progress = client.execute("query-migrate", Value::Null).await?;
+        match progress["status"].as_str() {
+            Some("setup" | "active" | "pre-switchover" | "device") => {
+                client.execute("migrate_cancel", Value::Null).await?;
+            }
+            Some("cancelling") => {}
+            _ => return Ok(()),
+        }
+        if Instant::now() > deadline {
+            let message = "the machine is still being saved, and QEMU does not give that up";
+            return Err(
+                Error::new(ErrorKind::Failed, message).advise("try again later, or kill it")
+            );
+        }
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 

@@ -143,3 +143,31 @@ async fn a_guest_that_is_lost_is_told_with_what_is_known() {
     assert_eq!(status.ended, Some(Ended::Killed), "{status:?}");
     provider.delete(&plan.id).await.unwrap();
 }
+
+/// QEMU holds a machine when it comes to the end with saving it, whoever wanted that.
+#[tokio::test]
+async fn a_machine_goes_on_whose_saving_was_cut_short() {
+    let scratch = tempfile::tempdir().unwrap();
+    let Some((provider, plan)) = prepare(scratch.path(), 4, &["say=here", "wait"]).await else {
+        return;
+    };
+    provider.create(&plan).await.unwrap();
+    provider.start(&plan).await.unwrap();
+    provider.pause(&plan.id).await.unwrap();
+    let directory = scratch.path().join("instances").join(plan.id.as_str());
+    let save = "{\"execute\": \"qmp_capabilities\"}\n{\"execute\": \"migrate\", \
+                \"arguments\": {\"uri\": \"exec:sleep 2; cat > /dev/null\"}}\n";
+    let mut monitor = tokio::net::UnixStream::connect(directory.join("qmp.sock")).await.unwrap();
+    monitor.write_all(save.as_bytes()).await.unwrap();
+    let mut said = String::new();
+    while said.matches("\"return\"").count() < 2 {
+        let mut piece = [0; 1024];
+        let read = monitor.read(&mut piece).await.unwrap();
+        said.push_str(std::str::from_utf8(&piece[..read]).unwrap());
+    }
+    drop(monitor);
+    provider.resume(&plan.id).await.unwrap();
+    let status = provider.wait(&plan.id, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(status.state, State::Running, "{status:?}");
+    provider.delete(&plan.id).await.unwrap();
+}
