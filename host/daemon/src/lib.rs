@@ -12,6 +12,7 @@ mod http;
 mod instance;
 mod locks;
 pub mod logging;
+mod marks;
 mod metrics;
 mod model;
 mod providers;

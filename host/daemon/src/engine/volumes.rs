@@ -267,6 +267,7 @@ impl Engine {
             let _lock = lock;
             // Looked through first: what is refused leaves nothing of it in the volume.
             ext4::size_for_tar(archive::open(&upload.path)?).map_err(failed)?;
+            crate::marks::touch(&image)?;
             let mut disk = open(&volume, &image, ext4::Access::Write)?;
             disk.write_tar(&path, archive::open(&upload.path)?).map_err(failed)?;
             disk.close().map_err(failed)

@@ -12,6 +12,7 @@ use super::policy;
 use super::stop::lost;
 use crate::Result;
 use crate::clock::Timestamp;
+use crate::marks;
 use crate::model::Phase;
 
 impl Actor {
@@ -20,8 +21,10 @@ impl Actor {
     pub(super) async fn recover(&mut self) -> Result<()> {
         let recovered = match self.instance.now.phase {
             // Nobody was told that it exists.
-            Phase::Creating => self.remove_all().await,
-            Phase::Deleting => self.remove_all().await,
+            Phase::Creating | Phase::Deleting => {
+                self.mark_volumes();
+                self.remove_all().await
+            }
             Phase::Restarting if self.instance.now.again => {
                 self.start_again().await;
                 Ok(())
@@ -47,6 +50,26 @@ impl Actor {
         recovered
     }
 
+    /// Whether it ran until nobody was there to see how it ended. One that is held writes nothing,
+    /// and is let go only when its row says so.
+    async fn may_have_written(&self) -> Result<bool> {
+        Ok(match self.instance.now.phase {
+            Phase::Starting | Phase::Running | Phase::Stopping => true,
+            Phase::Paused => self.is_held_for_a_snapshot().await?,
+            _ => false,
+        })
+    }
+
+    /// What it wrote last may be on the disk without the time of that, when the machine lost its
+    /// power: no snapshot goes on with such volumes.
+    fn mark_volumes(&self) {
+        for mount in self.instance.mounts.iter().filter(|mount| !mount.read_only) {
+            if let Err(error) = marks::touch(&self.engine.home.volume(&mount.volume)) {
+                tracing::warn!(volume = %mount.name, %error, "it is not marked as written");
+            }
+        }
+    }
+
     /// Lets it go on when only saving it had held it.
     async fn release(&mut self, status: &mut Status) -> Result<()> {
         if status.state == State::Paused && self.is_held_for_a_snapshot().await? {
@@ -68,6 +91,9 @@ impl Actor {
             Err(error) => return Err(error.into()),
         };
         let live = status.as_ref().is_some_and(|status| is_live(status.state));
+        if !live && self.may_have_written().await? {
+            self.mark_volumes();
+        }
         match (self.instance.now.phase, live) {
             (Phase::Stopping, true) => {
                 let paused = status.is_some_and(|status| status.state == State::Paused);

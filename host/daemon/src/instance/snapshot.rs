@@ -6,10 +6,11 @@
 //! that what is held is to go on.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::actor::Actor;
 use crate::clock::Timestamp;
+use crate::marks::{self, Mark};
 use crate::model::{Phase, Situation, Snapshot, SnapshotPhase, Subject};
 use crate::{Error, Result, home, store};
 
@@ -47,11 +48,11 @@ impl Actor {
         if running {
             self.pause().await?;
         }
-        let saved = self.provider.save_snapshot(&self.instance.id, scratch.path()).await;
+        let saved = self.save_held(scratch.path()).await;
         if running {
-            self.resume().await?;
+            self.let_go_on().await?;
         }
-        saved?;
+        let marks = saved?;
         let place = self.snapshot(&snapshot.name);
         home::make(&self.engine.home.snapshots_of(&self.instance.id))?;
         // Of one that came to nothing.
@@ -63,11 +64,19 @@ impl Actor {
         self.engine
             .store
             .write(move |write| {
-                write.finish_snapshot(&id, &row)?;
+                write.finish_snapshot(&id, &row, &marks)?;
                 let attributes = [("snapshot", row.name.clone())];
                 write.event(Subject::Instance, id.as_str(), &of, "snapshot", &attributes)
             })
             .await
+    }
+
+    /// Saves what is held, and gives the marks of its volumes at that moment.
+    async fn save_held(&self, directory: &Path) -> Result<Vec<Mark>> {
+        self.provider.save_snapshot(&self.instance.id, directory).await?;
+        let marks = marks::take(&self.engine.home, &self.instance.mounts)?;
+        marks::outlast(&marks, directory).await?;
+        Ok(marks)
     }
 
     /// Its files, then its row.
@@ -81,16 +90,23 @@ impl Actor {
         if !self.instance.now.phase.is_at_rest() {
             return Err(self.refuse("restored", &self.first("stop")));
         }
-        let known = self.known_snapshots().await?;
-        if !known.iter().any(|(known, phase)| *known == name && *phase == SnapshotPhase::Ready) {
-            return Err(Error::not_found("snapshot", &name));
-        }
+        let (id, wanted) = (self.instance.id.clone(), name.clone());
+        let saved = self
+            .engine
+            .store
+            .read(move |db| store::snapshots::marks(db, id.as_str(), &wanted))
+            .await?;
         let place = self.snapshot(&name);
         let plan = self.plan().await?;
+        let keys = self.instance.mounts.iter().map(|mount| mount.volume.clone()).collect();
+        let volumes = self.engine.volume_locks.lock_all(keys).await;
+        marks::check(&self.engine.home, &self.instance, saved.as_deref())?;
         let now = self.instance.now.clone();
         self.intend(Situation { phase: Phase::Starting, by_user: false, error: None, ..now })
             .await?;
-        if let Err(error) = self.provider.restore_snapshot(&plan, &place).await {
+        let restored = self.provider.restore_snapshot(&plan, &place).await;
+        drop(volumes);
+        if let Err(error) = restored {
             self.fail(error.to_string()).await;
             return Err(error.into());
         }

@@ -248,6 +248,19 @@ impl Actor {
             Phase::Paused => {}
             _ => return Err(self.refuse("resumed", "only what is paused can be resumed")),
         }
+        // Before: from then on it may write to its volumes.
+        let now = self.instance.now.clone();
+        self.intend(Situation { phase: Phase::Running, ..now }).await?;
+        let resumed = self.let_go_on().await;
+        if let Err(error) = &resumed {
+            self.instance.now.phase = Phase::Paused;
+            self.settle("error", vec![("error", format!("it cannot be resumed: {error}"))]).await;
+        }
+        resumed
+    }
+
+    /// Some row says already that it runs.
+    pub(super) async fn let_go_on(&mut self) -> Result<()> {
         self.provider.resume(&self.instance.id).await?;
         self.instance.now.phase = Phase::Running;
         self.attend();

@@ -107,6 +107,9 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE snapshots ADD COLUMN phase TEXT NOT NULL DEFAULT 'ready';
     ALTER TABLE snapshots ADD COLUMN resume INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+    ALTER TABLE snapshots ADD COLUMN volumes TEXT;
+",
 ];
 
 /// Brings a database up to date. One of a newer version is left alone.

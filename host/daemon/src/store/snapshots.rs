@@ -2,10 +2,11 @@
 //! Snapshots in the database.
 
 use bhojpur_provider::InstanceId;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{Write, damaged, signed, unsigned};
+use super::{Write, damaged, from_json, json, signed, unsigned};
 use crate::clock::Timestamp;
+use crate::marks::Mark;
 use crate::model::{Snapshot, SnapshotPhase};
 use crate::{Error, Result};
 
@@ -32,11 +33,17 @@ impl Write<'_> {
             .advise("choose another name, or remove that one first"))
     }
 
-    /// All of it is on the disk.
-    pub(crate) fn finish_snapshot(&mut self, id: &InstanceId, snapshot: &Snapshot) -> Result<()> {
+    /// All of it is on the disk; `marks` says how its volumes were.
+    pub(crate) fn finish_snapshot(
+        &mut self,
+        id: &InstanceId,
+        snapshot: &Snapshot,
+        marks: &[Mark],
+    ) -> Result<()> {
         self.transaction.execute(
-            "UPDATE snapshots SET phase = 'ready', size = ?3 WHERE instance = ?1 AND name = ?2",
-            (id.as_str(), &snapshot.name, signed(snapshot.size)),
+            "UPDATE snapshots SET phase = 'ready', size = ?3, volumes = ?4
+             WHERE instance = ?1 AND name = ?2",
+            (id.as_str(), &snapshot.name, signed(snapshot.size), json(&marks)?),
         )?;
         Ok(())
     }
@@ -74,6 +81,17 @@ pub(crate) fn of(connection: &Connection, id: &str) -> Result<Vec<Snapshot>> {
         })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// How the volumes were when a snapshot was made; nothing where an older version made it.
+pub(crate) fn marks(connection: &Connection, id: &str, name: &str) -> Result<Option<Vec<Mark>>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT volumes FROM snapshots WHERE instance = ?1 AND name = ?2 AND phase = 'ready'",
+    )?;
+    let found: Option<Option<String>> =
+        statement.query_row((id, name), |row| row.get(0)).optional()?;
+    let marks = found.ok_or_else(|| Error::not_found("snapshot", name))?;
+    marks.map(|text| from_json(&text)).transpose()
 }
 
 /// All snapshots of an instance, with those that are being made or removed.

@@ -4,17 +4,22 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bhojpur_provider::process::Monitor;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::Test;
 use crate::client::Client;
 use crate::process::Daemon;
+use crate::rest::tar;
 use crate::world::{World, block_on, no_violations};
 
 pub(crate) const TESTS: &[Test] = &[
     ("snapshot_life", life),
     ("snapshot_cut_short", cut_short),
     ("snapshot_leftovers", leftovers),
+    ("snapshot_volumes_are_those_of_the_save", volumes_are_those_of_the_save),
+    ("snapshot_volumes_after_a_loss_of_power", volumes_after_a_loss_of_power),
 ];
 
 const NAMED: &str = "s";
@@ -156,6 +161,113 @@ fn leftovers() {
             client.post("/v1/instances/one/snapshots", json!({ "name": name })).await;
         }
         client.delete("/v1/instances/one?force").await;
+        world.no_violations();
+        world.end().await;
+    });
+}
+
+/// Makes a volume and gives its disk.
+async fn volume(world: &World, name: &str) -> PathBuf {
+    let path = format!("/v1/volumes?name={name}&size_bytes={}", 16 << 20);
+    let made = world.client.post(&path, Value::Null).await;
+    world.home.join("volumes").join(made["id"].as_str().unwrap()).join("disk.raw")
+}
+
+fn with(volume: &str, read_only: bool) -> Value {
+    let mount = json!({ "volume": volume, "mount_point": "/data", "read_only": read_only });
+    json!({ "volumes": [mount] })
+}
+
+/// Tries to restore what was killed, and kills it again. Gives the message of a refusal.
+async fn restore(client: &Client, instance: &str) -> Option<String> {
+    client.ask("POST", &format!("/v1/instances/{instance}/kill"), Value::Null).await;
+    let path = format!("/v1/instances/{instance}/snapshots/{NAMED}/restore");
+    let answer = client.ask("POST", &path, Value::Null).await;
+    if answer.status == 200 {
+        client.post(&format!("/v1/instances/{instance}/kill"), Value::Null).await;
+        return None;
+    }
+    assert_eq!(answer.status, 409, "{}", answer.text());
+    assert!(answer.json()["advice"].as_str().unwrap().contains("kernctl start"));
+    client.until(instance, "stopped").await;
+    Some(answer.json()["message"].as_str().unwrap().to_owned())
+}
+
+/// A guest that went on with others would destroy them.
+fn volumes_are_those_of_the_save() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.fault("snapshots", "");
+        world.import(0, "web").await;
+        let client = &world.client;
+        let disk = volume(&world, "data").await;
+        world.run("one", &["forever"], with("data", false)).await;
+        save(client, "one").await;
+        assert_eq!(restore(client, "one").await, None, "nobody wrote to it");
+        let then = std::fs::metadata(&disk).unwrap().modified().unwrap();
+        let write = || {
+            use std::os::unix::fs::FileExt as _;
+            let file = std::fs::File::options().write(true).open(&disk).unwrap();
+            file.write_all_at(&[1], (16 << 20) - 1).unwrap();
+            file
+        };
+        let file = write();
+        let refusal = restore(client, "one").await.unwrap();
+        assert!(refusal.contains("\"data\" was written"), "{refusal}");
+        file.set_modified(then).unwrap();
+        assert_eq!(restore(client, "one").await, None, "it was put back");
+        let put = client.send("PUT", "/v1/volumes/data/files", tar("x", b"y")).await.unwrap();
+        assert_eq!(put.status, 204, "{}", put.text());
+        assert!(restore(client, "one").await.is_some(), "files were copied into it");
+        // The moment of the save counts to the last write before it.
+        client.post("/v1/instances/one/start", Value::Null).await;
+        client.delete(&format!("/v1/instances/one/snapshots/{NAMED}")).await;
+        write();
+        save(client, "one").await;
+        write();
+        assert!(restore(client, "one").await.is_some());
+        client.delete("/v1/instances/one").await;
+        // Who only reads has it in its memory as well.
+        world.run("two", &["forever"], with("data", true)).await;
+        save(client, "two").await;
+        assert_eq!(restore(client, "two").await, None);
+        client.post("/v1/volumes/data/detach", Value::Null).await;
+        let refusal = restore(client, "two").await.unwrap();
+        assert!(refusal.contains("data:/data:ro"), "{refusal}");
+        client.delete("/v1/instances/two").await;
+        world.no_violations();
+        world.end().await;
+    });
+}
+
+/// The time of a write can be lost with the power, and the write be there.
+fn volumes_after_a_loss_of_power() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.fault("snapshots", "");
+        world.import(0, "web").await;
+        let mut monitors = Vec::new();
+        for name in ["runs", "rests"] {
+            volume(&world, name).await;
+            world.run(name, &["forever"], with(name, false)).await;
+            if name == "rests" {
+                world.client.post("/v1/instances/rests/pause", Value::Null).await;
+            }
+            save(&world.client, name).await;
+            let id = id(&world.client, name).await;
+            monitors.push(Monitor::of(world.home.join("instances/qemu").join(id)));
+        }
+        world.end().await;
+        for monitor in &monitors {
+            monitor.signal(Signal::KILL).unwrap();
+            while monitor.is_running().unwrap() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        world.restart().await;
+        let client = &world.client;
+        assert!(restore(client, "runs").await.is_some(), "it may have written");
+        assert_eq!(restore(client, "rests").await, None, "it was held");
         world.no_violations();
         world.end().await;
     });
