@@ -288,9 +288,10 @@ impl Actor {
     }
 
     async fn hear(&mut self, health: Health) {
-        self.instance.health = Some(health);
-        self.publish();
-        self.tell("health", vec![("health", health.name().to_owned())]).await;
+        if self.instance.health.replace(health) != Some(health) {
+            self.publish();
+            self.tell("health", vec![("health", health.name().to_owned())]).await;
+        }
         let restart = self.instance.spec.health.as_ref().is_some_and(|check| check.restart);
         if health == Health::Unhealthy && restart {
             let ended = self.end_unhealthy().await;

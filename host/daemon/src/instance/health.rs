@@ -46,7 +46,8 @@ fn reachable(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Asks for ever and tells each change. It ends when nobody listens.
+/// Asks for ever and tells each change, and what is to be ended each time. It ends when nobody
+/// listens.
 pub(crate) async fn watch(
     check: Check,
     ports: Vec<Port>,
@@ -61,7 +62,8 @@ pub(crate) async fn watch(
         let known = *address.borrow();
         let answered = ask(&check, &ports, known).await;
         let now = judge.hear(answered, start.elapsed());
-        if now != told {
+        // An end that is wanted for it is asked for until there is one: the first may fail.
+        if now != told || now == Health::Unhealthy && check.restart {
             told = now;
             if changes.send(now).await.is_err() {
                 return;

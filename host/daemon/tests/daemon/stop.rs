@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("stop_of_what_is_restarted", stop_of_what_is_restarted),
     ("stop_a_restart_is_no_end", a_restart_is_no_end),
     ("stop_outlives_the_daemon", stop_outlives_the_daemon),
+    ("stop_for_its_health_is_tried_again", stop_for_its_health_is_tried_again),
 ];
 
 /// Never healthy, ended for it, and started again; it does not end when it is asked.
@@ -155,6 +156,50 @@ fn stop_outlives_the_daemon() {
         for name in ["sick", "stopped", "restarted"] {
             client.delete(&format!("/v1/instances/{name}?force")).await;
         }
+        world.no_violations();
+        world.end().await;
+    });
+}
+
+/// That it cannot be written, on a full disk for example, does not end the care.
+fn stop_for_its_health_is_tried_again() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.import(0, "web").await;
+        let db = rusqlite::Connection::open(world.home.join("state.db")).unwrap();
+        db.execute_batch(
+            "CREATE TRIGGER full BEFORE UPDATE ON instances WHEN NEW.phase = 'stopping'
+             BEGIN SELECT RAISE(FAIL, 'the disk is full'); END",
+        )
+        .unwrap();
+        let client = &world.client;
+        world.run("one", &["forever"], sick(1)).await;
+        let health = async || client.get("/v1/instances/one").await["health"].clone();
+        while health().await != "unhealthy" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let found = client.get("/v1/instances/one").await;
+        assert_eq!((&found["state"], &found["health"]), (&json!("running"), &json!("unhealthy")));
+        db.execute_batch("DROP TRIGGER full").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while client.get("/v1/instances/one").await["restarts"] == 0 {
+            assert!(Instant::now() < deadline, "it is left as it is");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Told once in each run.
+        let mut events = crate::client::Events::open(client, "/v1/events?since=0").await;
+        let mut told = 0;
+        loop {
+            let event = events.next().await.unwrap();
+            match event["action"].as_str() {
+                Some("health") => told += 1,
+                Some("die") => break,
+                _ => {}
+            }
+        }
+        assert_eq!(told, 1);
+        client.delete("/v1/instances/one?force").await;
         world.no_violations();
         world.end().await;
     });
