@@ -171,3 +171,24 @@ async fn a_machine_goes_on_whose_saving_was_cut_short() {
     assert_eq!(status.state, State::Running, "{status:?}");
     provider.delete(&plan.id).await.unwrap();
 }
+
+/// A wish to end that comes before the guest's first instruction is heard when it is up.
+#[tokio::test]
+async fn a_stop_before_the_guest_has_begun_is_not_lost() {
+    let scratch = tempfile::tempdir().unwrap();
+    let Some((provider, mut plan)) = prepare(scratch.path(), 5, &["wait"]).await else {
+        return;
+    };
+    let port = free_port();
+    plan.debug_port = Some(port);
+    provider.create(&plan).await.unwrap();
+    provider.start(&plan).await.unwrap();
+    provider.request_stop(&plan.id).await.unwrap();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut debugger = TcpStream::connect(address).await.unwrap();
+    assert!(ask_debugger(&mut debugger, "?").await.contains("$T05"));
+    debugger.write_all(b"$c#63").await.unwrap();
+    let status = provider.wait(&plan.id, Duration::from_secs(30)).await.unwrap();
+    assert_eq!(status.ended, Some(Ended::Exited { code: 143 }), "{status:?}");
+    provider.delete(&plan.id).await.unwrap();
+}

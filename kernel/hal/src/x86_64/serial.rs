@@ -52,9 +52,15 @@ pub fn set_up() {
     unsafe {
         outb(COM1 + 7, 0x5a);
         HAS_SERIAL.store(inb(COM1 + 7) == 0x5a, Ordering::Relaxed);
-        for (register, value) in [(1, 0), (3, 0x80), (0, 1), (1, 0), (3, 3), (2, 0xc7), (4, 0x0b)] {
+        for (register, value) in [(1, 0), (3, 0x80), (0, 1), (1, 0), (3, 3)] {
             outb(COM1 + register, value);
         }
+        // Emptying the FIFOs forgets a break that came before the kernel did.
+        if HAS_SERIAL.load(Ordering::Relaxed) {
+            line_status();
+        }
+        outb(COM1 + 2, 0xc7);
+        outb(COM1 + 4, 0x0b);
     }
 }
 
