@@ -3,9 +3,12 @@
 
 use std::process::ExitCode;
 
+use bhojpur_cli::commands::run;
 use bhojpur_cli::project::{Builder, execute};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    execute(&Builder::parse()).unwrap_or_else(|failure| failure.report("builder"))
+    run::become_machine_if_asked().unwrap_or_else(|| {
+        execute(&Builder::parse()).unwrap_or_else(|failure| failure.report("builder"))
+    })
 }

@@ -28,8 +28,14 @@ pub fn execute(run: &Run) -> Result<ExitCode, Failure> {
     start(run).map(ExitCode::from)
 }
 
-/// What this program does when it was started to become QEMU, which ends with whoever started it.
-pub fn become_machine(words: impl Iterator<Item = OsString>) -> ExitCode {
+/// What a program that runs machines does first: when it was started to become QEMU, which ends
+/// with whoever started it, it does not come back from here but with a failure.
+pub fn become_machine_if_asked() -> Option<ExitCode> {
+    let mut words = std::env::args_os().skip(1);
+    (words.next()? == bhojpur_monitor::leash::WORD).then(|| become_machine(words))
+}
+
+fn become_machine(words: impl Iterator<Item = OsString>) -> ExitCode {
     let error = bhojpur_monitor::leash::execute(words);
     // It is QEMU's standard error: whoever started us shows it.
     let _ = writeln!(std::io::stderr(), "it cannot be executed: {error}");
