@@ -60,6 +60,8 @@ pub struct UserPageTable {
     /// CPUs that may have translations of this root.
     cpus: &'static AtomicU64,
     resident: usize,
+    /// A large page was mapped at some time: there may be one to split.
+    has_large: bool,
 }
 
 /// Handle for loading a page table without its owner's lock.
@@ -98,7 +100,7 @@ impl UserPageTable {
         let (from, to) = (table::of(memory::root()), table::of(root));
         (ENTRIES / 2..ENTRIES).for_each(|slot| to.set(slot, from.get(slot)));
         let cpus = alloc::boxed::Box::leak(alloc::boxed::Box::new(AtomicU64::new(0)));
-        Ok(Self { root, cpus, resident: 0 })
+        Ok(Self { root, cpus, resident: 0, has_large: false })
     }
 
     /// For loading it on CPUs that run its threads.
@@ -222,6 +224,7 @@ impl UserPageTable {
             drop(unsafe { Frame::from_raw(old.address()) });
         }
         self.resident += ENTRIES;
+        self.has_large = true;
         Ok(())
     }
 
@@ -339,6 +342,9 @@ impl UserPageTable {
     /// Splits the large pages that reach over `start` or `end`, so that what follows needs no
     /// frames and is done wholly or, when this fails, not at all.
     fn split_edges(&mut self, start: u64, end: u64) -> Result<(), OutOfFrames> {
+        if !self.has_large {
+            return Ok(());
+        }
         for edge in [start, end] {
             let inside = edge & (HUGE_SIZE - 1) != 0;
             if inside && self.find(edge).is_some_and(|(_, _, level)| level == 1) {

@@ -224,6 +224,7 @@ impl Ring {
     }
 
     /// Takes `count` bytes off the first slot.
+    #[inline(always)]
     fn advance(&mut self, count: usize) {
         let at = self.index(self.tail);
         let slot = &mut self.slots[at];

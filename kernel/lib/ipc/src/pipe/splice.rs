@@ -96,16 +96,19 @@ pub(super) enum Lending {
 
 impl Lending {
     /// Looks for others whether the bytes are away, and remembers that they did.
+    #[inline(always)]
     pub(super) fn is_away(&mut self) -> bool {
-        if *self == Self::Yes {
-            *self = Self::Missed;
+        if *self == Self::No {
+            return false;
         }
-        *self != Self::No
+        *self = Self::Missed;
+        true
     }
 }
 
 impl State {
     /// Whether there is something to read; `Ok(false)` at the end, `EAGAIN` when it may come.
+    #[inline(always)]
     pub(super) fn can_read(&mut self) -> Result<bool> {
         if self.lending.is_away() || (self.ring.is_empty() && self.writers > 0) {
             return Err(Errno::EAGAIN);
