@@ -8,7 +8,7 @@ use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,9 +36,6 @@ pub struct Options {
     pub input: bool,
     /// When to give up.
     pub timeout: Option<Duration>,
-    /// Whether the machine is killed when the calling thread ends before it. The program that
-    /// runs has to serve [`leash::WORD`].
-    pub leash: bool,
 }
 
 /// How a run ended.
@@ -117,11 +114,7 @@ pub fn run(
         .map_err(|error| Error::host("pass a pipe on")(error.into()))?;
     // A limit beyond all that the clock can tell is none.
     let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let mut command = match options.leash {
-        true => leash::command(&qemu.path),
-        false => Command::new(&qemu.path),
-    };
-    let child = command
+    let child = leash::command(&qemu.path)
         .args(machine.command_line(Path::new(&control_path)))
         // A group of its own: Ctrl-C is ours to handle.
         .process_group(0)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `kernel run`.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::AsRawFd;
@@ -31,15 +30,10 @@ pub fn execute(run: &Run) -> Result<ExitCode, Failure> {
 /// What a program that runs machines does first: when it was started to become QEMU, which ends
 /// with whoever started it, it does not come back from here but with a failure.
 pub fn become_machine_if_asked() -> Option<ExitCode> {
-    let mut words = std::env::args_os().skip(1);
-    (words.next()? == bhojpur_monitor::leash::WORD).then(|| become_machine(words))
-}
-
-fn become_machine(words: impl Iterator<Item = OsString>) -> ExitCode {
-    let error = bhojpur_monitor::leash::execute(words);
+    let error = bhojpur_monitor::leash::serve()?;
     // It is QEMU's standard error: whoever started us shows it.
     let _ = writeln!(std::io::stderr(), "it cannot be executed: {error}");
-    ExitCode::FAILURE
+    Some(ExitCode::FAILURE)
 }
 
 /// Everything that is checked before QEMU starts; all its failures say that nothing was started.
@@ -93,12 +87,8 @@ fn start(run: &Run) -> Result<u8, Failure> {
     if run.gdb {
         note(&format!("waiting; in another terminal: {}", gdb_command(run)));
     }
-    let options = Options {
-        output: Box::new(std::io::stdout()),
-        input: true,
-        timeout: run.timeout,
-        leash: true,
-    };
+    let options =
+        Options { output: Box::new(std::io::stdout()), input: true, timeout: run.timeout };
     let symbols = Symbols::of(&run.image);
     let outcome = bhojpur_monitor::run(&qemu, &machine, options, &mut |event| {
         tell(&event, run.verbose, &symbols);

@@ -227,7 +227,6 @@ impl Runner<'_> {
             output: Box::new(capture.clone()),
             input: false,
             timeout: Some(self.flags.host_timeout()),
-            leash: true,
         };
         let start = Instant::now();
         let symbols = super::symbols::Symbols::of(image);
