@@ -83,8 +83,8 @@ pub fn add(child: &Arc<Process>, parent: &Process, before: u64) -> Result<()> {
     Ok(())
 }
 
-/// Does something to all processes that `chosen` wants: kill(2) for a group, or for all. Returns
-/// whether there were any; an error is the last one, if none succeeded.
+/// Does something to all processes that `chosen` wants: kill(2) for a group, or for all. `ESRCH`
+/// when there are none, the last error when it succeeded with none.
 pub fn tell_many(
     chosen: impl Fn(&Process) -> bool,
     tell: impl Fn(&Arc<Process>) -> Result<()>,
@@ -189,9 +189,9 @@ pub fn end(process: &Arc<Process>) {
 /// wants them, or the first process.
 fn reaper_after(process: &Process) -> Option<Arc<Process>> {
     let parent_of = |p: &Process| process::find(p.family.parent.load(Ordering::Relaxed));
-    let lineage = core::iter::successors(parent_of(process), |p| parent_of(p));
+    let mut lineage = core::iter::successors(parent_of(process), |p| parent_of(p));
     let wants = |p: &Arc<Process>| p.family.reaps.load(Ordering::Relaxed) && !p.family.has_ended();
-    lineage.into_iter().find(wants).or_else(|| process::find(FIRST))
+    lineage.find(wants).or_else(|| process::find(FIRST))
 }
 
 /// An end, and who is told of it.

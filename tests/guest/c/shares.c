@@ -180,7 +180,7 @@ static void ended(void)
 		ssize_t n = readlink(path, b, sizeof b);
 		printf("%s: %zd errno %d\n", links[i], n, errno);
 	}
-	const char *files[] = {"cmdline", "maps", "fdinfo"};
+	const char *files[] = {"cmdline", "maps"};
 	for (int i = 0; i < 2; i++) {
 		snprintf(path, sizeof path, "/proc/%d/%s", pid, files[i]);
 		fd = open(path, O_RDONLY);

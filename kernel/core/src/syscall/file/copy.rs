@@ -14,7 +14,7 @@ use kio::{Errno, Events, FileKind, Result, SliceSource, VecSink};
 use kvfs::{Change, OpenFlags};
 
 /// What is moved at a time.
-const CHUNK: usize = 64 << 10;
+pub(super) const CHUNK: usize = 64 << 10;
 
 /// Moves up to `count` bytes from a file with positions through a kernel buffer. What went
 /// before an error counts.
@@ -52,11 +52,16 @@ pub(super) fn copy(
             break;
         }
     }
-    if done > 0 {
+    tell(from, to, done);
+    Ok(done)
+}
+
+/// Tells watchers what was done to both files.
+pub(super) fn tell(from: &OpenFile, to: &OpenFile, moved: usize) {
+    if moved > 0 {
         from.changed(Change::ACCESS);
         to.changed(Change::MODIFY);
     }
-    Ok(done)
 }
 
 pub(super) fn write_all(

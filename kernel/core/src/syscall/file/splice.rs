@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! To and from pipes, without losing what the other side does not take: splice, tee.
 
-use super::copy::{Position, copy, write_all};
+use super::copy::{CHUNK, Position, copy, tell, write_all};
 use super::{raise_sigpipe, readable, writable};
 use crate::files::OpenFile;
 use crate::syscall::Args;
@@ -11,12 +11,10 @@ use crate::wait::wait_for;
 use alloc::sync::Arc;
 use kio::{Errno, Events, File, Result, Sink};
 use kipc::PipeEnd;
-use kvfs::{Change, OpenFlags};
+use kvfs::OpenFlags;
 
 const SPLICE_F_NONBLOCK: u32 = 2;
 const SPLICE_F_ALL: u32 = 15;
-/// What is lent from a pipe at a time.
-const CHUNK: usize = 64 << 10;
 
 pub(super) fn pipe_end(open: &OpenFile) -> Option<&PipeEnd> {
     open.file().as_any().downcast_ref()
@@ -144,10 +142,7 @@ fn from_pipe(
             Ok(false) | Err(_) => break,
         }
     }
-    if done > 0 {
-        from.changed(Change::ACCESS);
-        to.changed(Change::MODIFY);
-    }
+    tell(from, to, done);
     Ok(done)
 }
 
@@ -174,9 +169,6 @@ pub(super) fn into_pipe(
             Err(error) => return Err(error),
         }
     }
-    if sink.taken() > 0 {
-        from.changed(Change::ACCESS);
-        to.changed(Change::MODIFY);
-    }
+    tell(from, to, sink.taken());
     Ok(sink.taken())
 }

@@ -227,7 +227,9 @@ fn spawn_process(thread: &Thread, frame: &TrapFrame, request: &Request) -> Resul
     };
     let added = pidfd.and_then(|pidfd| {
         family::add(&child, &thread.process, signals).inspect_err(|_| {
-            pidfd.map(|fd| thread.process.files.close(fd));
+            if let Some(fd) = pidfd {
+                let _ = thread.process.files.close(fd);
+            }
         })
     });
     if let Err(error) = added {
