@@ -6,6 +6,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::sandbox::Sandbox;
 
 /// Between two looks whether a tool has ended or shall end.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -24,6 +27,8 @@ pub struct Tools {
     pub environment: Option<Vec<(OsString, OsString)>>,
     /// Whether they have to end.
     pub stop: Option<Stop>,
+    /// What of this machine they may touch; all that we may when absent.
+    pub sandbox: Option<Sandbox>,
 }
 
 /// Ends tools with all that they started.
@@ -83,13 +88,14 @@ impl Tools {
 
     /// Runs a command to its end. One that was stopped is [`io::ErrorKind::Interrupted`].
     pub fn output(&self, command: &mut Command) -> io::Result<Output> {
-        let Some(stop) = &self.stop else { return command.output() };
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let Some(stop) = &self.stop else { return self.spawn(command)?.wait_with_output() };
         if let Some(reason) = stop.reason() {
             return Err(io::Error::new(io::ErrorKind::Interrupted, reason));
         }
         // A group of its own, so that what it starts ends with it.
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut child = command.spawn()?;
+        command.process_group(0);
+        let mut child = self.spawn(command)?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let reader = |stream: Option<Box<dyn io::Read + Send>>| {
             thread::spawn(move || {
@@ -106,6 +112,32 @@ impl Tools {
         };
         let (stdout, stderr) = (read(out), read(err));
         Ok(Output { status: ended?, stdout: stdout?, stderr: stderr? })
+    }
+
+    fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        match &self.sandbox {
+            Some(sandbox) => sandbox.spawn(command),
+            None => command.spawn(),
+        }
+    }
+
+    /// The same without a sandbox, for questions about the tools themselves.
+    #[must_use]
+    pub fn at_large(&self) -> Self {
+        Self { sandbox: None, ..self.clone() }
+    }
+
+    /// The file that a name leads to, by the tools' PATH.
+    #[must_use]
+    pub fn file(&self, program: &OsStr) -> Option<PathBuf> {
+        let path = self.variable("PATH").unwrap_or_default();
+        let named = Path::new(program);
+        let found = if named.components().count() > 1 {
+            Some(named.to_owned())
+        } else {
+            env::split_paths(&path).map(|place| place.join(named)).find(|file| file.is_file())
+        };
+        found.and_then(|file| file.canonicalize().ok())
     }
 }
 
@@ -139,7 +171,7 @@ mod tests {
     fn the_environment_is_what_was_given() {
         let environment = vec![(OsString::from("A"), OsString::from("b"))];
         let stop = Stop::at(Instant::now() + Duration::from_secs(60));
-        let tools = Tools { environment: Some(environment), stop: Some(stop) };
+        let tools = Tools { environment: Some(environment), stop: Some(stop), sandbox: None };
         let output = shell(&tools, "echo $A-$HOME; echo oops >&2; exit 3").unwrap();
         assert_eq!(output.stdout, b"b-\n");
         assert_eq!(output.stderr, b"oops\n");
@@ -152,7 +184,7 @@ mod tests {
     #[test]
     fn a_tool_ends_with_all_that_it_started() {
         let stop = Stop::at(Instant::now() + Duration::from_secs(60));
-        let tools = Tools { environment: None, stop: Some(stop.clone()) };
+        let tools = Tools { stop: Some(stop.clone()), ..Tools::default() };
         let directory = tempfile::tempdir().unwrap();
         let pid = directory.path().join("pid");
         let script = format!("sleep 1000 & echo $! > {}; wait", pid.display());
@@ -182,7 +214,7 @@ mod tests {
     #[test]
     fn a_tool_that_takes_too_long_is_ended() {
         let stop = Stop::at(Instant::now() + Duration::from_millis(100));
-        let tools = Tools { environment: None, stop: Some(stop) };
+        let tools = Tools { stop: Some(stop), ..Tools::default() };
         assert!(shell(&tools, "sleep 1000").unwrap_err().to_string().contains("too long"));
     }
 }

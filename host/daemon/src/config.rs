@@ -121,13 +121,16 @@ pub struct Builds {
     pub at_once: usize,
     /// How long one may take.
     pub time: Duration,
-    /// Whether C may be compiled. C sources can read any file that the daemon can read.
+    /// Whether C may be compiled. Where the kernel has no Landlock, C sources can read any file
+    /// that the daemon can read.
     pub cgo: bool,
+    /// What tools may read beside the system's directories and those of the language.
+    pub read: Vec<PathBuf>,
 }
 
 impl Default for Builds {
     fn default() -> Self {
-        Self { at_once: 2, time: Duration::from_secs(1800), cgo: false }
+        Self { at_once: 2, time: Duration::from_secs(1800), cgo: false, read: Vec::new() }
     }
 }
 

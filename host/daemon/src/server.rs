@@ -102,6 +102,9 @@ async fn serve(
     let tls = config.tcp.as_ref().map(|tcp| tls::prepare(tcp, &home.tls())).transpose()?;
     let engine = Engine::open(home, config, providers)?;
     engine.reconcile().await?;
+    if !bhojpur_build::sandbox::is_enforced() {
+        tracing::warn!("the kernel has no Landlock: builds can read what the daemon can read");
+    }
     let router = http::router(engine.clone());
     let connections = Arc::new(Connections::new(&engine, router));
     let mut listeners = JoinSet::new();

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use super::{Error, Language, Program, Source};
 use crate::system::Needs;
@@ -140,15 +140,17 @@ impl Toolchain {
             program: program.to_string_lossy().into_owned(),
             install: INSTALL,
         };
-        let mut command = tools.command(&program);
-        let output =
-            tools.output(command.arg("version").stdin(Stdio::null())).map_err(|source| {
+        let at_large = tools.at_large();
+        let ask = |words: &[&str]| {
+            at_large.output(at_large.command(&program).args(words)).map_err(|source| {
                 if source.kind() == io::ErrorKind::NotFound {
                     missing()
                 } else {
                     not_run(program.to_string_lossy().into_owned(), source)
                 }
-            })?;
+            })
+        };
+        let output = ask(&["version"])?;
         check("go version", &output)?;
         let text = String::from_utf8_lossy(&output.stdout);
         // "go version go1.19.8 linux/amd64"
@@ -156,14 +158,24 @@ impl Toolchain {
         if minor(&version).is_some_and(|minor| minor < OLDEST_MINOR) {
             return Err(Error::OldToolchain { found: version, needed: OLDEST, install: INSTALL });
         }
-        Ok(Self { program, version, tools: tools.clone() })
+        let mut tools = tools.clone();
+        if tools.sandbox.is_some() {
+            let output = ask(&["env", "GOROOT"])?;
+            check("go env", &output)?;
+            let installed = String::from_utf8_lossy(&output.stdout).trim().into();
+            let program = tools.file(&program);
+            if let Some(sandbox) = &mut tools.sandbox {
+                sandbox.read.push(installed);
+                sandbox.read.extend(program);
+            }
+        }
+        Ok(Self { program, version, tools })
     }
 
     fn command(&self, directory: &Path, cgo: bool) -> Command {
         let mut command = self.tools.command(&self.program);
         command
             .current_dir(directory)
-            .stdin(Stdio::null())
             .env("GOOS", "linux")
             .env("GOARCH", "amd64")
             .env("CGO_ENABLED", if cgo { "1" } else { "0" });

@@ -26,7 +26,7 @@ const LIMITS: &[&str] = &[
     "events",
     "reserve_mib",
 ];
-const BUILDS: &[&str] = &["at_once", "time_s", "cgo"];
+const BUILDS: &[&str] = &["at_once", "time_s", "cgo", "read"];
 const INSTANCES: &[&str] = &["log_max_mib"];
 const LOG: &[&str] = &["filter", "format", "file"];
 /// What can be told to the providers that there are.
@@ -87,6 +87,10 @@ fn read(mut config: Config, text: &str) -> Read<Config> {
         }
         if let Some(item) = section.get("cgo") {
             config.builds.cgo = item.as_bool().ok_or_else(|| wrong(item, "true or false"))?;
+        }
+        if let Some(item) = section.get("read") {
+            let paths = strings(item)?;
+            config.builds.read = paths.iter().map(|path| config.directory.join(path)).collect();
         }
     }
     if let Some(section) = section(top, "instances", INSTANCES)?
@@ -268,7 +272,7 @@ fn number(item: &Item, least: u64, most: u64) -> Read<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use super::*;
 
@@ -293,6 +297,7 @@ mod tests {
             [builds]
             at_once = 3
             cgo = true
+            read = ["mirror", "/opt/go"]
             [instances]
             log_max_mib = 10
             [log]
@@ -311,6 +316,7 @@ mod tests {
         assert_eq!(tcp.key.unwrap(), PathBuf::from("/etc/key.pem"));
         assert_eq!((config.limits.upload_bytes, config.limits.requests), (5 << 20, 7));
         assert!(config.builds.cgo && !config.log.json);
+        assert_eq!(config.builds.read, [Path::new("/srv/kernctl/mirror"), Path::new("/opt/go")]);
         assert_eq!(config.instance_log_max, Some(10 << 20));
         assert_eq!(config.providers[&Kind::Qemu]["accelerator"], "tcg");
     }

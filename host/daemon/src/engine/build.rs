@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Builds: from an uploaded context to an image, without trusting the context.
 //!
-//! The tools of a language run with an environment of ours, below directories of ours, in a
-//! process group that ends when nobody waits any more or when it takes too long. Files that get
+//! The tools of a language run with an environment of ours, in a sandbox that has directories of
+//! ours and what the system installed, and in a process group that ends when nobody waits any more
+//! or when it takes too long. Files that get
 //! into the image come from the context or are what every image has; the loader and libraries of a
 //! program, the one that is run or one that is included, have to be libraries of this machine, or a
 //! context could ask for any file.
@@ -18,6 +19,7 @@ use std::time::Instant;
 use bhojpur_abi::config::Port;
 use bhojpur_build::assemble::{self, Assembly};
 use bhojpur_build::language::{self, Source};
+use bhojpur_build::sandbox::Sandbox;
 use bhojpur_build::shared::Trust;
 use bhojpur_build::tools::{Stop, Tools};
 use bhojpur_kernel_embedded::KERNEL;
@@ -253,7 +255,16 @@ impl Engine {
         if !self.config.builds.cgo {
             environment.push(("CGO_ENABLED".into(), "0".into()));
         }
-        Ok(Tools { environment: Some(environment), stop: Some(stop.clone()) })
+        let certificates = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+        let mut read: Vec<PathBuf> =
+            certificates.iter().filter_map(std::env::var_os).map(PathBuf::from).collect();
+        read.extend_from_slice(&self.config.builds.read);
+        let sandbox = Sandbox { read, write: vec![scratch.path().to_owned(), cache] };
+        Ok(Tools {
+            environment: Some(environment),
+            stop: Some(stop.clone()),
+            sandbox: Some(sandbox),
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use crate::world::{World, block_on};
 pub(crate) const TESTS: &[Test] = &[
     ("builds_take_no_file_of_the_machine", no_file_of_the_machine),
     ("builds_write_no_file_of_the_machine", flags_write_no_file),
+    ("builds_read_no_file_of_the_machine", sources_read_no_file),
 ];
 
 /// The last event of a build.
@@ -114,12 +115,60 @@ fn flags_write_no_file() {
             assert!(refused.text().contains("-ldflags"), "{}", refused.text());
         }
         // What only looks alike is allowed, and reaches the linker.
-        if std::process::Command::new("go").arg("version").output().is_err() {
-            eprintln!("builds: SKIPPED a build with flags: Go is not installed");
-        } else {
+        if has_go() {
             let query = "path=.&flags=[\"-ldflags\",\"-w -X main.nextVersion=1\"]";
             let last = build(&world, query, main()).await;
             assert_eq!(last["event"], "done", "{last}");
+        }
+        world.end().await;
+    });
+}
+
+fn has_go() -> bool {
+    let has = std::process::Command::new("go").arg("version").output().is_ok();
+    if !has {
+        eprintln!("builds: SKIPPED a build: Go is not installed");
+    }
+    has
+}
+
+/// Sources name files too: assembler includes them and shows the line that it cannot read, and
+/// a module in a directory of the machine is a module with files to embed.
+fn sources_read_no_file() {
+    if !has_go() {
+        return;
+    }
+    if !bhojpur_build::sandbox::is_enforced() {
+        eprintln!("builds: SKIPPED: this kernel has no Landlock");
+        return;
+    }
+    block_on(async {
+        let mut world = World::new().await;
+        let private = world.home.with_file_name("private");
+        std::fs::create_dir(&private).unwrap();
+        std::fs::write(private.join("secret"), "hunter2\n").unwrap();
+        std::fs::write(private.join("go.mod"), "module private\n\ngo 1.19\n").unwrap();
+        let embed = "package private\nimport _ \"embed\"\n//go:embed secret\nvar S string\n";
+        std::fs::write(private.join("private.go"), embed).unwrap();
+        let private = private.display();
+        let files = |files: &[(&str, String)]| {
+            let bytes = |(name, text): &(_, String)| (*name, text.clone().into_bytes());
+            tar(&files.iter().map(bytes).collect::<Vec<_>>())
+        };
+        let assembler = files(&[
+            ("go.mod", "module a\n\ngo 1.19\n".to_owned()),
+            ("main.go", "package main\nfunc f()\nfunc main() { f() }\n".to_owned()),
+            ("f.s", format!("#include \"{private}/secret\"\n")),
+        ]);
+        let replace = format!(
+            "module a\n\ngo 1.19\n\nrequire private v0.0.0\n\nreplace private => {private}\n"
+        );
+        let main = "package main\nimport \"private\"\nfunc main() { println(private.S) }\n";
+        let embedding = files(&[("go.mod", replace), ("main.go", main.to_owned())]);
+        for context in [assembler, embedding] {
+            let last = build(&world, "path=.&name=a", context).await;
+            assert_eq!(last["event"], "failed", "{last}");
+            assert!(!last.to_string().contains("hunter2"), "{last}");
         }
         world.end().await;
     });
