@@ -115,7 +115,7 @@ impl Lab {
 
     /// Runs the writer until its machine is killed, and gives what it said.
     fn live(&self, seed: u64, life: u64, delay: Duration) -> Result<String> {
-        let mut command = Command::new(&self.tool);
+        let mut command = process::leashed(&self.tool);
         command.args(["run", "--accel", "tcg", "-m", "256M", "-c", &self.cpus.to_string()]);
         command.arg("-v").arg(format!("{}:/data", self.volume.display())).arg(&self.image);
         command.args(["--", "/data", &seed.to_string(), &life.to_string()]);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::lab::process::Guarded;
+use crate::lab::process::{Guarded, leashed};
 use crate::lab::{root, target};
 
 /// Programs that are needed, with the Debian packages that hold them.
@@ -107,7 +107,7 @@ fn free_port() -> Result<u16> {
 
 fn boot_and_fetch(kernel: &Path, image: &Path, port: u16) -> Result<(String, Duration)> {
     let start = Instant::now();
-    let mut command = Command::new(kernel);
+    let mut command = leashed(kernel);
     command.args(["run", "-p", &format!("{port}:{GUEST_PORT}")]).arg(image).stdin(Stdio::null());
     let mut guest = Guarded::spawn(&mut command)?;
     loop {

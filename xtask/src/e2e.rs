@@ -140,7 +140,7 @@ impl Lab {
     }
 
     fn command(&self, tool: &Path, arguments: &[&str]) -> Command {
-        let mut command = Command::new(tool);
+        let mut command = process::leashed(tool);
         command.args(arguments).current_dir(self.project()).envs(self.go.environment());
         for variable in ["KERNEL_GO", "KERNEL_QEMU", "CGO_ENABLED", "GOFLAGS"] {
             command.env_remove(variable);

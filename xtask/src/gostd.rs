@@ -238,7 +238,7 @@ impl Session {
         let host = self.host(&names, &binary, &directory)?;
         let Some(tool) = &self.tool else { return Ok((host.clone(), host)) };
         let guest = survive(&names, |pattern| {
-            let mut command = Command::new(tool);
+            let mut command = process::leashed(tool);
             command.args(["test", "--accel", "tcg", "-m", &self.memory, "-c", &self.cpus]);
             // Tests of os look into a directory that every Unix has.
             let mut program = self.goroot.join("bin/gofmt").into_os_string();

@@ -146,7 +146,7 @@ fn on_linux(p: &Prepared) -> Result<Outcome> {
 
 fn in_unikernel(p: &Prepared, cpus: u32, tool: &Path, disk: Option<&Path>) -> Result<Outcome> {
     let image = p.image.as_ref().context("the image was not built")?;
-    let mut command = Command::new(tool);
+    let mut command = process::leashed(tool);
     command.args(["run", "--accel", "tcg", "-m", &p.case.memory, "-c", &cpus.to_string()]);
     for (key, value) in &p.case.env {
         command.arg("--env").arg(format!("{key}={value}"));

@@ -189,7 +189,7 @@ fn run_nested(job: &Job, linux: &Linux) -> Result<Outcome> {
     let place = workspace()?;
     let (initramfs, results) = (place.join("initramfs"), place.join("results"));
     std::fs::write(&initramfs, archive(job, linux)?)?;
-    let mut qemu = Command::new("qemu-system-x86_64");
+    let mut qemu = process::leashed("qemu-system-x86_64");
     qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-M", "q35"])
         .args(["-accel", "tcg,thread=multi", "-cpu", CPU])
         .args(["-m", &format!("{}M", job.memory_mib), "-smp", &job.cpus.to_string()])

@@ -4,7 +4,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use crate::bench::Subjects;
 use crate::bench::machine::{self, Board, Boot, Machine, Running};
 use crate::bench::measure::{Answer, Load, READY};
 use crate::lab::flags::Flags;
+use crate::lab::process::leashed;
 
 pub(crate) const HELP: &str = "\
 cargo xtask soak [--seconds N] [--cpus 1,4] [--connections N] [--memory MiB]
@@ -144,7 +144,7 @@ fn start(
         }
         Boot::Image(image) => {
             // Through the tool, as a user would.
-            let mut command = Command::new(subjects.tool()?);
+            let mut command = leashed(subjects.tool()?);
             command.args([
                 "run",
                 "--accel",

@@ -3,7 +3,6 @@
 //! survive whatever they do.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -85,7 +84,7 @@ impl Machine {
 
     fn run(&self, tool: &Path, image: &Path, seed: u64, seconds: u64) -> Result<Said> {
         let limit = Duration::from_secs(seconds) + GRACE;
-        let mut command = Command::new(tool);
+        let mut command = process::leashed(tool);
         command.args(["run", "--accel", "tcg", "--timeout", &limit.as_secs().to_string()]);
         command.args(["-m", &format!("{}M", self.memory_mib), "-c", &self.cpus.to_string()]);
         command.arg(image).args(["--", &seed.to_string(), &seconds.to_string(), THREADS]);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Runs a program to its end or to a time limit, with its output collected.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -68,6 +70,20 @@ pub(crate) fn stop(child: &mut Child) -> ExitStatus {
         }
     }
     child.wait().unwrap_or_else(|_| ExitStatus::from_raw(9))
+}
+
+/// The command that starts a program which is killed when we end, however that happens: setpriv(1)
+/// asks for it, and becomes the program. What runs machines is started in this way, since they
+/// would run for ever.
+pub(crate) fn leashed(program: impl AsRef<OsStr>) -> Command {
+    // Named whole: some are given another PATH.
+    const SETPRIV: &str = "/usr/bin/setpriv";
+    if !Path::new(SETPRIV).exists() {
+        return Command::new(program);
+    }
+    let mut command = Command::new(SETPRIV);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 /// A child in a process group of its own that does not outlive this value.
@@ -143,8 +159,9 @@ pub(crate) fn succeed(command: &mut Command, limit: Duration) -> Result<Outcome>
 
 #[cfg(test)]
 mod tests {
-    use super::{run, succeed};
-    use std::process::Command;
+    use super::{leashed, run, shell_status, succeed};
+    use std::io::Read as _;
+    use std::process::{Command, Stdio};
     use std::time::Duration;
 
     #[test]
@@ -167,5 +184,23 @@ mod tests {
         command.args(["-c", "sleep 100 & sleep 100"]);
         let outcome = run(&mut command, b"", Duration::from_millis(200)).unwrap();
         assert!(outcome.timed_out && outcome.elapsed < Duration::from_secs(5));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_machine_ends_with_whoever_started_it() {
+        // For the kernel the parent is the thread.
+        let start = || {
+            let mut command = leashed("sh");
+            command.args(["-c", "echo up; exec sleep 100"]).stdout(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            let mut up = [0; 3];
+            child.stdout.take().unwrap().read_exact(&mut up).unwrap();
+            child
+        };
+        let mut child = std::thread::spawn(start).join().unwrap();
+        assert_eq!(shell_status(child.wait().unwrap()), 137);
+        let done = run(leashed("sh").args(["-c", "exit 7"]), b"", Duration::from_secs(20)).unwrap();
+        assert_eq!(done.status, 7);
     }
 }
