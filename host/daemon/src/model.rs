@@ -184,6 +184,8 @@ pub(crate) struct Situation {
     pub(crate) by_user: bool,
     /// A person restarts it: it is started as soon as it has ended.
     pub(crate) again: bool,
+    /// It is being started from a snapshot.
+    pub(crate) restoring: bool,
     /// When it is ended that is being asked to end.
     pub(crate) stop_by: Option<Timestamp>,
     pub(crate) exit_code: Option<u8>,
@@ -202,6 +204,7 @@ impl Situation {
             phase: Phase::Creating,
             by_user: false,
             again: false,
+            restoring: false,
             stop_by: None,
             exit_code: None,
             error: None,

@@ -140,6 +140,7 @@ impl Actor {
             phase: Phase::Starting,
             by_user: false,
             again: false,
+            restoring: false,
             error: None,
             ..before.clone()
         })
@@ -162,6 +163,7 @@ impl Actor {
     pub(super) async fn running(&mut self, started: Timestamp) {
         let now = &mut self.instance.now;
         now.phase = Phase::Running;
+        now.restoring = false;
         now.started = Some(started);
         (now.ended, now.exit_code, now.error) = (None, None, None);
         self.restart_at = None;
@@ -199,7 +201,7 @@ impl Actor {
     pub(super) async fn fail(&mut self, why: String) {
         self.rest();
         self.instance.now.phase = Phase::Error;
-        self.instance.now.again = false;
+        (self.instance.now.again, self.instance.now.restoring) = (false, false);
         self.instance.now.error = Some(why.clone());
         self.settle("error", vec![("error", why)]).await;
     }

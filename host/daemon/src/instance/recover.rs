@@ -106,6 +106,10 @@ impl Actor {
                 self.adopt(&status).await;
                 Ok(())
             }
+            (Phase::Starting, false) if self.instance.now.restoring => {
+                self.undo_restore().await;
+                Ok(())
+            }
             (Phase::Starting, false) => {
                 self.start_again().await;
                 Ok(())
@@ -134,6 +138,7 @@ impl Actor {
         let before = self.instance.now.clone();
         let now = &mut self.instance.now;
         now.phase = if status.state == State::Paused { Phase::Paused } else { Phase::Running };
+        now.restoring = false;
         let found = status.started_at.map(Timestamp::from);
         now.started = match before.phase {
             Phase::Starting => found.or_else(|| Some(Timestamp::now())),
@@ -149,6 +154,16 @@ impl Actor {
         } else {
             self.settle("start", Vec::new()).await;
         }
+    }
+
+    /// It was about to go on from a snapshot, and may have done so for a moment: a start instead
+    /// is not what somebody wanted, and once more is not what they expect of a machine that lives.
+    async fn undo_restore(&mut self) {
+        let now = &mut self.instance.now;
+        (now.phase, now.restoring) = (Phase::Stopped, false);
+        let why = "the daemon ended while it was restored; it was not started";
+        now.error = Some(why.to_owned());
+        self.settle("error", vec![("error", why.to_owned())]).await;
     }
 
     /// It was about to be started. A failure is shown, as it would have been then. Whoever

@@ -102,8 +102,14 @@ impl Actor {
         let volumes = self.engine.volume_locks.lock_all(keys).await;
         marks::check(&self.engine.home, &self.instance, saved.as_deref())?;
         let now = self.instance.now.clone();
-        self.intend(Situation { phase: Phase::Starting, by_user: false, error: None, ..now })
-            .await?;
+        self.intend(Situation {
+            phase: Phase::Starting,
+            by_user: false,
+            restoring: true,
+            error: None,
+            ..now
+        })
+        .await?;
         let restored = self.provider.restore_snapshot(&plan, &place).await;
         drop(volumes);
         if let Err(error) = restored {

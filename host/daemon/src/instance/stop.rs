@@ -106,7 +106,7 @@ impl Actor {
             // The daemon ends before the instance does: the next one goes on.
             Ok(None) => Err(Error::conflict("the daemon is ending; the instance is being stopped")),
             Err(error) => {
-                self.fail(format!("it cannot be ended: {error}")).await;
+                self.not_ended(&error).await;
                 Err(error)
             }
         };
@@ -118,6 +118,24 @@ impl Actor {
             let _ = reply.send(answer);
         }
         ended
+    }
+
+    /// What could not be ended is still there, as a rule, and is looked after: what it does next
+    /// is seen, and it can be ended again.
+    async fn not_ended(&mut self, error: &Error) {
+        let why = format!("it cannot be ended: {error}");
+        let phase = match self.provider.status(&self.instance.id).await {
+            Ok(Status { state: State::Running, .. }) => Phase::Running,
+            Ok(Status { state: State::Paused, .. }) => Phase::Paused,
+            Ok(status) => return self.ended(&status).await,
+            Err(_) => return self.fail(why).await,
+        };
+        let now = &mut self.instance.now;
+        (now.phase, now.again, now.stop_by, now.error) = (phase, false, None, Some(why.clone()));
+        if phase == Phase::Running {
+            self.attend();
+        }
+        self.settle("error", vec![("error", why)]).await;
     }
 
     /// A person wants that it ends, whatever it is being ended for: it stays so.

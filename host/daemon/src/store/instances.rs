@@ -12,7 +12,8 @@ use crate::model::{Instance, Mount, Phase, Situation};
 use crate::{Error, Result, Secret};
 
 const COLUMNS: &str = "id, name, image, image_name, provider, spec, env, created, phase, \
-    by_user, exit_code, error, restarts, started, ended, streak, again, stop_by";
+    by_user, exit_code, error, restarts, started, ended, streak, again, stop_by,
+    restoring";
 
 impl Write<'_> {
     /// Adds an instance with its volumes; a name or a volume that is taken is a conflict.
@@ -22,7 +23,7 @@ impl Write<'_> {
             &format!(
                 "INSERT INTO instances ({COLUMNS})
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                 ?18)"
+                 ?18, ?19)"
             ),
             rusqlite::params![
                 instance.id.as_str(),
@@ -43,6 +44,7 @@ impl Write<'_> {
                 now.streak,
                 now.again,
                 now.stop_by.map(|time| time.0),
+                now.restoring,
             ],
         );
         named(added, "instance", &instance.name)?;
@@ -58,7 +60,7 @@ impl Write<'_> {
             .prepare_cached(
                 "UPDATE instances SET phase = ?2, by_user = ?3, exit_code = ?4, error = ?5,
                  restarts = ?6, started = ?7, ended = ?8, streak = ?9, again = ?10,
-                 stop_by = ?11 WHERE id = ?1",
+                 stop_by = ?11, restoring = ?12 WHERE id = ?1",
             )?
             .execute((
                 id.as_str(),
@@ -72,6 +74,7 @@ impl Write<'_> {
                 now.streak,
                 now.again,
                 now.stop_by.map(|time| time.0),
+                now.restoring,
             ))?;
         Ok(())
     }
@@ -206,6 +209,7 @@ fn instance(connection: &Connection, row: &Row<'_>) -> Result<Instance> {
         streak: row.get(15)?,
         again: row.get(16)?,
         stop_by: time(17)?,
+        restoring: row.get(18)?,
     };
     Ok(Instance {
         id: id.parse().map_err(|_| damaged("an instance"))?,

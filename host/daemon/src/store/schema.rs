@@ -110,6 +110,9 @@ const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE snapshots ADD COLUMN volumes TEXT;
 ",
+    "
+    ALTER TABLE instances ADD COLUMN restoring INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// Brings a database up to date. One of a newer version is left alone.

@@ -20,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("snapshot_leftovers", leftovers),
     ("snapshot_volumes_are_those_of_the_save", volumes_are_those_of_the_save),
     ("snapshot_volumes_after_a_loss_of_power", volumes_after_a_loss_of_power),
+    ("snapshot_restore_cut_short", restore_cut_short),
 ];
 
 const NAMED: &str = "s";
@@ -268,6 +269,30 @@ fn volumes_after_a_loss_of_power() {
         let client = &world.client;
         assert!(restore(client, "runs").await.is_some(), "it may have written");
         assert_eq!(restore(client, "rests").await, None, "it was held");
+        world.no_violations();
+        world.end().await;
+    });
+}
+
+/// A restore that the daemon did not get to the end of is undone, and is no start from nothing.
+fn restore_cut_short() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.fault("snapshots", "");
+        world.import(0, "web").await;
+        world.run("one", &["forever"], json!({})).await;
+        save(&world.client, "one").await;
+        world.client.post("/v1/instances/one/stop?grace_s=0", Value::Null).await;
+        world.end().await;
+        let db = rusqlite::Connection::open(world.home.join("state.db")).unwrap();
+        db.execute_batch("UPDATE instances SET phase = 'starting', restoring = 1").unwrap();
+        drop(db);
+        world.restart().await;
+        let client = &world.client;
+        let found = client.until("one", "stopped").await;
+        assert!(found["error"].as_str().unwrap().contains("while it was restored"), "{found}");
+        assert_eq!(restore(client, "one").await, None);
+        client.delete("/v1/instances/one?force").await;
         world.no_violations();
         world.end().await;
     });

@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("stop_of_what_is_restarted", stop_of_what_is_restarted),
     ("stop_a_restart_is_no_end", a_restart_is_no_end),
     ("stop_outlives_the_daemon", stop_outlives_the_daemon),
+    ("stop_that_fails_leaves_it_running", stop_that_fails_leaves_it_running),
     ("stop_for_its_health_is_tried_again", stop_for_its_health_is_tried_again),
 ];
 
@@ -154,6 +155,37 @@ fn stop_outlives_the_daemon() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         for name in ["sick", "stopped", "restarted"] {
+            client.delete(&format!("/v1/instances/{name}?force")).await;
+        }
+        world.no_violations();
+        world.end().await;
+    });
+}
+
+/// What cannot be ended is shown as what it is, and can be ended later.
+fn stop_that_fails_leaves_it_running() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.import(0, "web").await;
+        let client = &world.client;
+        world.run("one", &["stubborn"], json!({})).await;
+        world.fault("kill", "fail 1");
+        let stop = "/v1/instances/one/stop?grace_s=0";
+        client.refused("POST", stop, Value::Null, 502, "provider_failed").await;
+        let found = client.get("/v1/instances/one").await;
+        assert_eq!(found["state"], "running", "{found}");
+        assert!(found["error"].as_str().unwrap().contains("cannot be ended"), "{found}");
+        let stopped = client.post(stop, Value::Null).await;
+        assert_eq!(stopped["state"], "stopped", "{stopped}");
+        // One that is unhealthy is ended at the next look.
+        world.run("sick", &["stubborn"], sick(0)).await;
+        world.fault("kill", "fail 1");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while client.get("/v1/instances/sick").await["restarts"] == 0 {
+            assert!(Instant::now() < deadline, "it is left as it is");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for name in ["one", "sick"] {
             client.delete(&format!("/v1/instances/{name}?force")).await;
         }
         world.no_violations();
