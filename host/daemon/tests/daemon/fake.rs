@@ -25,6 +25,8 @@ use bhojpur_provider::{
 };
 use rustix::process::Signal;
 
+use crate::process::MYSELF;
+
 /// The first argument of a monitor.
 pub(crate) const MONITOR: &str = "--fake-monitor";
 
@@ -121,13 +123,8 @@ impl Fake {
         let _ = fs::remove_file(directory.join("exit"));
         let _ = fs::remove_file(directory.join("paused"));
         fs::write(directory.join("started"), "").map_err(failed("cannot start"))?;
-        // Pausing stops the process, and when the daemon is killed Linux sends SIGHUP to stopped
-        // processes that nobody of their session is left to continue (setpgid(2)). A monitor that
-        // holds its guest is not stopped.
-        let mut command = Command::new("/bin/sh");
+        let mut command = Command::new(MYSELF);
         command
-            .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
-            .arg(std::env::current_exe().map_err(failed("cannot name itself"))?)
             .arg(MONITOR)
             .arg(&directory)
             .args([

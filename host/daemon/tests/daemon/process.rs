@@ -75,7 +75,12 @@ impl Daemon {
         let marker = home.with_file_name(READY);
         let _ = std::fs::remove_file(&marker);
         let log = File::options().create(true).append(true).open(log).unwrap();
-        let mut child = Command::new(MYSELF)
+        // The fake stops the process of an instance that it holds, and when the daemon is killed
+        // Linux sends SIGHUP to stopped processes that nobody of their session is left to continue
+        // (setpgid(2)). No monitor that holds its guest is stopped, so all of ours ignore it.
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().unwrap())
             .arg(DAEMON)
             .arg(home)
             .stdin(Stdio::null())
