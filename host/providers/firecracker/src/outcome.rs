@@ -89,8 +89,11 @@ pub fn unrecorded(log: &Path, start: u64, messages: &str) -> Ended {
     if messages.is_empty() && !exiting {
         return Ended::Killed;
     }
-    let useful =
-        |line: &&str| line.contains("rror") || line.contains("anic") || line.contains("fault");
+    // Tearing down, it counts up what it throws away: that is not why.
+    let useful = |line: &&str| {
+        let tells = ["rror", "anic", "fault", "KVM_EXIT"].iter().any(|word| line.contains(word));
+        tells && !line.contains("during teardown")
+    };
     let line = said.lines().rfind(useful).or_else(|| said.lines().next_back());
     let message = match (messages.lines().next_back(), line) {
         (Some(message), _) => message,
@@ -183,5 +186,9 @@ mod tests {
         let lost = |text: &str| Ended::Lost { message: text.to_owned() };
         assert_eq!(unrecorded(&log, 0, ""), lost("x [main] vCPU error: bad"));
         assert_eq!(unrecorded(&log, 0, "Error: X"), lost("Error: X"));
+        let teardown = "x [main] Discarding unexpected vCPU response during teardown: \
+            VcpuResponse::Exited(GenericError)\n";
+        std::fs::write(&log, format!("{text}{teardown}")).unwrap();
+        assert_eq!(unrecorded(&log, 0, ""), lost("x [main] vCPU error: bad"));
     }
 }
