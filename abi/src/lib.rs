@@ -15,6 +15,7 @@ pub mod boot;
 mod bytes;
 pub mod cmdline;
 pub mod config;
+pub mod console;
 pub mod control;
 pub mod crc32c;
 pub mod elf;

@@ -141,7 +141,7 @@ fn on_linux(p: &Prepared) -> Result<Outcome> {
     }
     let mut command = Command::new(&p.binary);
     command.args(&p.case.args).env_clear().envs(&p.case.env).current_dir("/");
-    process::run(&mut command, p.case.stdin.as_bytes(), HOST_LIMIT)
+    process::run(&mut command, &p.case.stdin(), HOST_LIMIT)
 }
 
 fn in_unikernel(p: &Prepared, cpus: u32, tool: &Path, disk: Option<&Path>) -> Result<Outcome> {
@@ -156,7 +156,7 @@ fn in_unikernel(p: &Prepared, cpus: u32, tool: &Path, disk: Option<&Path>) -> Re
         command.arg("-v").arg(format!("{}:/tmp", disk.display()));
     }
     command.arg(image).arg("--").args(&p.case.args);
-    process::run(&mut command, p.case.stdin.as_bytes(), Duration::from_secs(p.case.timeout))
+    process::run(&mut command, &p.case.stdin(), Duration::from_secs(p.case.timeout))
 }
 
 fn check_host(p: &Prepared) -> Result<Verdict> {

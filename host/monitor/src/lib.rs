@@ -24,7 +24,7 @@ pub use control::{Event, Listener, Reason};
 pub use machine::{Boot, Machine};
 pub use port::{Error as PortError, Forward, Protocol, check_all as check_ports};
 pub use qemu::{Error as QemuError, Qemu};
-pub use session::{Error as SessionError, Options, Outcome, run};
+pub use session::{Error as SessionError, Input, Options, Outcome, run};
 pub use size::{ParseError as SizeParseError, Size};
 pub use terminal::terminal_size;
 pub use volume::{Error as VolumeError, Volume};

@@ -13,6 +13,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bhojpur_abi::console;
 use bhojpur_abi::control::Exit;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -32,10 +33,26 @@ const AWAKE: Duration = Duration::from_secs(2);
 pub struct Options {
     /// Where the program's output goes.
     pub output: Box<dyn Write + Send>,
-    /// Whether our standard input is handed to the program.
-    pub input: bool,
+    /// How our standard input is handed to the program.
+    pub input: Input,
     /// When to give up.
     pub timeout: Option<Duration>,
+}
+
+/// How our standard input is handed to the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Not at all.
+    None,
+    /// As keys, which the guest's terminal makes lines, signals and an end of.
+    Keys,
+    /// As bytes, with their end. The guest's configuration has to say so ([`Input::OPTION`]).
+    Stream,
+}
+
+impl Input {
+    /// The option of the configuration for [`Input::Stream`].
+    pub const OPTION: &str = "input=stream";
 }
 
 /// How a run ended.
@@ -118,7 +135,7 @@ pub fn run(
         .args(machine.command_line(Path::new(&control_path)))
         // A group of its own: Ctrl-C is ours to handle.
         .process_group(0)
-        .stdin(if options.input { Stdio::piped() } else { Stdio::null() })
+        .stdin(if options.input == Input::None { Stdio::null() } else { Stdio::piped() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -128,7 +145,7 @@ pub fn run(
 
     let (sender, receiver) = mpsc::channel();
     let signals = watch_signals(sender.clone()).map_err(Error::host("handle signals"))?;
-    let raw_mode = if options.input { RawMode::enter() } else { None };
+    let raw_mode = if options.input == Input::Keys { RawMode::enter() } else { None };
     // A serial line that the guest has not set up yet would lose what is sent to it.
     let (awake, ready) = mpsc::sync_channel(1);
     let output = copy_output(&mut child.0, options.output, sender.clone(), awake.clone());
@@ -137,7 +154,7 @@ pub fn run(
     if let Some(stdin) = child.0.stdin.take() {
         thread::spawn(move || {
             let _ = ready.recv_timeout(AWAKE);
-            copy_input(stdin);
+            copy_input(stdin, options.input == Input::Stream);
         });
     }
 
@@ -361,8 +378,9 @@ fn collect_messages(child: &mut Child) -> thread::JoinHandle<String> {
     })
 }
 
-/// Hands our input on, and its end as the character that a terminal sends for it.
-fn copy_input(mut sink: ChildStdin) {
+/// Hands our input on, and its end: that of a stream, or the character that a terminal sends for it.
+fn copy_input(mut sink: ChildStdin, stream: bool) {
+    let mut encoded = Vec::new();
     let mut buffer = [0; 4096];
     let mut source = io::stdin().lock();
     let mut last = b'\n';
@@ -371,7 +389,13 @@ fn copy_input(mut sink: ChildStdin) {
             Ok(0) => break,
             Ok(count) => {
                 last = buffer[count - 1];
-                if sink.write_all(&buffer[..count]).and_then(|()| sink.flush()).is_err() {
+                let mut bytes = &buffer[..count];
+                if stream {
+                    encoded.clear();
+                    encoded.extend(console::encode(bytes));
+                    bytes = &encoded;
+                }
+                if sink.write_all(bytes).and_then(|()| sink.flush()).is_err() {
                     return;
                 }
             }
@@ -381,7 +405,11 @@ fn copy_input(mut sink: ChildStdin) {
     }
     // In the middle of a line, the first one only hands the line's beginning on (termios(3)).
     let end = [END_OF_TRANSMISSION; 2];
-    let end = if last == b'\n' { &end[..1] } else { &end[..] };
+    let end = match (stream, last) {
+        (true, _) => &console::ENDED[..],
+        (false, b'\n') => &end[..1],
+        (false, _) => &end[..],
+    };
     let _ = sink.write_all(end).and_then(|()| sink.flush());
     // Closing the pipe would make QEMU spin on its end: it stays open for the guest's life.
     loop {

@@ -26,6 +26,9 @@ pub(super) struct Case {
     pub(super) env: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) stdin: String,
+    /// How often the program gets it.
+    #[serde(default = "once")]
+    pub(super) stdin_times: usize,
     #[serde(default = "both")]
     pub(super) cpus: Vec<u32>,
     #[serde(default = "half_a_gibibyte")]
@@ -57,11 +60,20 @@ fn half_a_gibibyte() -> String {
     "512M".to_owned()
 }
 
+fn once() -> usize {
+    1
+}
+
 fn a_minute() -> u64 {
     60
 }
 
 impl Case {
+    /// All that the program gets on its standard input.
+    pub(super) fn stdin(&self) -> Vec<u8> {
+        self.stdin.as_bytes().repeat(self.stdin_times)
+    }
+
     /// `go/NAME` or `c/NAME`.
     pub(super) fn program(&self) -> &str {
         self.program.as_deref().unwrap_or(&self.name)

@@ -2,7 +2,7 @@
 //! `kernel run`.
 
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, IsTerminal, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use bhojpur_abi::config::OwnedConfig;
 use bhojpur_abi::control::Level;
-use bhojpur_monitor::{Event, Machine, Options, Outcome, Qemu, Size};
+use bhojpur_monitor::{Event, Input, Machine, Options, Outcome, Qemu, Size};
 
 use super::symbols::Symbols;
 use crate::arguments::Run;
@@ -67,7 +67,8 @@ fn start(run: &Run) -> Result<u8, Failure> {
     let (qemu, image, mut machine) =
         prepare(run).map_err(|failure| failure.with_status(status::NOT_STARTED))?;
     // Open until QEMU has it.
-    let _record = match overrides(run, &image)? {
+    let mut input = Input::Keys;
+    let _record = match overrides(run, &image, &mut input)? {
         None => None,
         Some(record) => {
             let file = nameless(&record).map_err(|error| {
@@ -87,8 +88,7 @@ fn start(run: &Run) -> Result<u8, Failure> {
     if run.gdb {
         note(&format!("waiting; in another terminal: {}", gdb_command(run)));
     }
-    let options =
-        Options { output: Box::new(std::io::stdout()), input: true, timeout: run.timeout };
+    let options = Options { output: Box::new(std::io::stdout()), input, timeout: run.timeout };
     let symbols = Symbols::of(&run.image);
     let outcome = bhojpur_monitor::run(&qemu, &machine, options, &mut |event| {
         tell(&event, run.verbose, &symbols);
@@ -121,8 +121,8 @@ fn memory(run: &Run, image: &Image) -> Result<Size, Failure> {
 }
 
 /// The record that replaces the one in the image: what this run asks for, and what this
-/// machine is like. `None` for images that cannot be looked into.
-fn overrides(run: &Run, image: &Image) -> Result<Option<Vec<u8>>, Failure> {
+/// machine is like. What is not typed is no longer [`Input::Keys`]. `None` for images that cannot be looked into.
+fn overrides(run: &Run, image: &Image, input: &mut Input) -> Result<Option<Vec<u8>>, Failure> {
     let refused = |what: &str| Failure::new(what).with_status(status::NOT_STARTED);
     let Some(mut config) = image.configuration.clone() else {
         if run.env.is_empty() && run.args.is_empty() {
@@ -144,6 +144,10 @@ fn overrides(run: &Run, image: &Image) -> Result<Option<Vec<u8>>, Failure> {
     bhojpur_monitor::network::configure(&mut config);
     if let Some((rows, columns)) = bhojpur_monitor::terminal_size() {
         config.options.push(format!("{TERMINAL}={rows}x{columns}"));
+    }
+    if !std::io::stdin().is_terminal() {
+        *input = Input::Stream;
+        config.options.push(Input::OPTION.to_owned());
     }
     let record = config.encode();
     record

@@ -17,7 +17,7 @@ use bhojpur_build::language::{Error, Go, Package};
 use bhojpur_build::shared::Trust;
 use bhojpur_build::system::Needs;
 use bhojpur_kernel_embedded::KERNEL;
-use bhojpur_monitor::{Accelerator, Boot, Machine, Options, Outcome, Qemu, Size};
+use bhojpur_monitor::{Accelerator, Boot, Input, Machine, Options, Outcome, Qemu, Size};
 
 use super::{build, run};
 use crate::Failure;
@@ -225,7 +225,7 @@ impl Runner<'_> {
         let capture = Capture::new(self.flags.verbose);
         let options = Options {
             output: Box::new(capture.clone()),
-            input: false,
+            input: Input::None,
             timeout: Some(self.flags.host_timeout()),
         };
         let start = Instant::now();

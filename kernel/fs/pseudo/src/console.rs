@@ -3,6 +3,7 @@
 
 use crate::line_discipline::LineDiscipline;
 use crate::termios::Termios;
+use abi::console::{Decoded, Decoder};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
@@ -16,6 +17,12 @@ pub trait ConsoleHost: Send + Sync {
     /// Sends bytes down the line. Called with the console's lock held, so that
     /// output stays in order.
     fn write(&self, bytes: &[u8]);
+
+    /// Takes nothing more from the line: there is no room. Called with the console's lock held.
+    fn hold(&self);
+
+    /// Goes on with taking. Called without locks.
+    fn go_on(&self);
 
     /// Sends `signal` to the foreground process group, or to the session when
     /// no group was set (0). Called without locks.
@@ -31,10 +38,17 @@ pub struct ConsoleSettings {
     pub map_newlines: bool,
     /// Rows and columns; 0 when not known.
     pub size: (u16, u16),
+    /// What comes in is a file or a pipe, not keys: all bytes as they are, and its end
+    /// ([`abi::console::Decoder`]).
+    pub stream: bool,
 }
 
 struct State {
     line: LineDiscipline,
+    /// For what is not typed.
+    decoder: Option<Decoder>,
+    /// The line is not read for want of room.
+    held: bool,
     hung_up: bool,
     group: u32,
     /// `struct winsize`: rows, columns, and pixels that nobody knows.
@@ -51,11 +65,16 @@ pub struct Console {
 impl Console {
     /// A terminal with empty buffers.
     pub fn new(host: Arc<dyn ConsoleHost>, settings: ConsoleSettings) -> Arc<Self> {
-        let termios = Termios::standard(settings.echo, settings.map_newlines);
+        let termios = match settings.stream {
+            true => Termios::raw(),
+            false => Termios::standard(settings.echo, settings.map_newlines),
+        };
         Arc::new(Self {
             host,
             state: SpinLock::new(State {
                 line: LineDiscipline::new(termios),
+                decoder: settings.stream.then(Decoder::default),
+                held: false,
                 hung_up: false,
                 group: 0,
                 size: [settings.size.0, settings.size.1, 0, 0],
@@ -70,6 +89,15 @@ impl Console {
         let mut state = self.state.lock();
         let mut echo = Vec::new();
         for &byte in bytes {
+            let byte = match state.decoder.as_mut().map(|decoder| decoder.take(byte)) {
+                None => byte,
+                Some(Decoded::Byte(byte)) => byte,
+                Some(Decoded::End) => {
+                    state.hung_up = true;
+                    continue;
+                }
+                Some(Decoded::Nothing) => continue,
+            };
             if let Some(signal) = state.line.receive(byte, &mut echo) {
                 signals.push(signal);
             }
@@ -78,12 +106,38 @@ impl Console {
             self.host.write(&echo);
         }
         let group = state.group;
-        let readable = state.line.readable().is_some();
+        let hung_up = state.hung_up;
+        let readable = hung_up || state.line.readable().is_some();
         drop(state);
         if readable {
-            self.queue.notify(Events::READABLE);
+            let end = if hung_up { Events::HUP } else { Events::empty() };
+            self.queue.notify(Events::READABLE | end);
         }
         signals.iter().for_each(|s| self.host.signal(group, s.0));
+    }
+
+    /// Whether there is room for one byte more than the `pending` ones that are on their way to
+    /// [`receive`](Self::receive). When there is none for the first one the line is held until
+    /// there is.
+    pub fn has_room(&self, pending: usize) -> bool {
+        let mut state = self.state.lock();
+        let has_room = state.line.has_room(pending + 1);
+        if !has_room && pending == 0 {
+            state.held = true;
+            self.host.hold();
+        }
+        has_room
+    }
+
+    /// Lets the line go on after something was taken out of the buffer.
+    fn make_room(&self) {
+        let mut state = self.state.lock();
+        let go_on = state.held && state.line.has_much_room();
+        state.held &= !go_on;
+        drop(state);
+        if go_on {
+            self.host.go_on();
+        }
     }
 
     /// The line ended: readers see the end of the file.
@@ -117,6 +171,7 @@ impl Console {
         state.line.set_termios(Termios::from_bytes(&bytes));
         let readable = state.line.readable().is_some();
         drop(state);
+        self.make_room();
         if readable {
             self.queue.notify(Events::READABLE);
         }
@@ -127,7 +182,10 @@ impl Console {
         const TCIFLUSH: u64 = 0;
         const TCIOFLUSH: u64 = 2;
         match which {
-            TCIFLUSH | TCIOFLUSH => self.state.lock().line.flush(),
+            TCIFLUSH | TCIOFLUSH => {
+                self.state.lock().line.flush();
+                self.make_room();
+            }
             // Output is not kept.
             1 => {}
             _ => return Err(Errno::EINVAL),
@@ -171,6 +229,8 @@ impl File for Console {
         if left == 0 {
             state.line.finish_line();
         }
+        drop(state);
+        self.make_room();
         Ok(done)
     }
 

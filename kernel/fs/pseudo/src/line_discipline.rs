@@ -198,6 +198,19 @@ impl LineDiscipline {
         (self.ready.len() >= least).then_some(self.ready.len())
     }
 
+    /// Whether `count` more bytes can be taken without losing one. A line that is longer than what
+    /// is kept is cut, as on Linux: nobody could read it before it ends, which any byte may be.
+    pub(crate) fn has_room(&self, count: usize) -> bool {
+        let waits_for_its_end = self.termios.is_canonical() && self.lines.is_empty();
+        (waits_for_its_end && count == 1)
+            || self.ready.len() + self.edited.len() + count < CAPACITY - 1
+    }
+
+    /// Whether there is so much room that more may be sent.
+    pub(crate) fn has_much_room(&self) -> bool {
+        self.has_room(CAPACITY / 2)
+    }
+
     /// Bytes for FIONREAD.
     pub(crate) fn available(&self) -> usize {
         match self.termios.is_canonical() {

@@ -85,6 +85,12 @@ impl Termios {
         }
     }
 
+    /// Everything that comes in is input: no lines, no keys, no echo.
+    pub(crate) fn raw() -> Self {
+        let standard = Self::standard(false, false);
+        Self { input: 0, local: 0, ..standard }
+    }
+
     pub(crate) fn is_canonical(&self) -> bool {
         self.local & local::ICANON != 0
     }

@@ -6,7 +6,9 @@ use kfs_pseudo::{
     ProcessStatus, ProcessView, RandomSource, SysFs, SystemView, ThreadStatus, populate_dev,
 };
 use kfs_tmpfs::{Limits, Tmpfs};
-use kio::{Clock, Errno, File, FileKind, Instant, Result, SliceSink, SliceSource, UserWords};
+use kio::{
+    Clock, Errno, Events, File, FileKind, Instant, Result, SliceSink, SliceSource, UserWords,
+};
 use kvfs::{
     FileSystem, Follow, Inode, Location, MountFlags, Namespace, OpenFlags, SpecialFiles, Start,
 };
@@ -32,8 +34,16 @@ impl RandomSource for Fixed {
 struct Line {
     out: Mutex<Vec<u8>>,
     signals: Mutex<Vec<(u32, u32)>>,
+    /// Whether it is held, as it was told.
+    held: Mutex<Vec<bool>>,
 }
 impl ConsoleHost for Line {
+    fn hold(&self) {
+        self.held.lock().unwrap().push(true);
+    }
+    fn go_on(&self) {
+        self.held.lock().unwrap().push(false);
+    }
     fn write(&self, bytes: &[u8]) {
         self.out.lock().unwrap().extend_from_slice(bytes);
     }
@@ -177,7 +187,8 @@ struct Machine {
 fn machine() -> Machine {
     kmm::hosted::start();
     let line = Arc::new(Line::default());
-    let settings = ConsoleSettings { echo: true, map_newlines: true, size: (24, 80) };
+    let settings =
+        ConsoleSettings { echo: true, map_newlines: true, size: (24, 80), stream: false };
     let console = Console::new(line.clone(), settings);
     let limits = Limits { bytes: 1 << 20, inodes: 1000 };
     let root = Tmpfs::new(Arc::new(Fixed), limits, 0o755).unwrap();
@@ -412,4 +423,71 @@ fn console_edits_lines_and_sends_signals() {
     m.console.hang_up();
     assert_eq!(read(1).unwrap(), "");
     assert!(matches!(m.console.ioctl(0x1234, &words), Err(Errno::ENOTTY)));
+}
+
+/// Takes what has come for the console, as its interrupt handler does, unless the line is held;
+/// gives how much that was.
+fn offer(console: &Console, line: &Line, come: &[u8]) -> usize {
+    let mut taken = 0;
+    if line.held.lock().unwrap().last() == Some(&true) {
+        return 0;
+    }
+    loop {
+        let mut count = 0;
+        while taken + count < come.len() && console.has_room(count) {
+            count += 1;
+        }
+        if count == 0 {
+            break;
+        }
+        console.receive(&come[taken..taken + count]);
+        taken += count;
+    }
+    taken
+}
+
+#[test]
+fn console_takes_streams_whole_and_holds_the_line_when_it_is_full() {
+    kmm::hosted::start();
+    let line = Arc::new(Line::default());
+    let settings = ConsoleSettings { echo: false, map_newlines: false, size: (0, 0), stream: true };
+    let console = Console::new(line.clone(), settings);
+    let sent: Vec<u8> = (0..=255).cycle().take(20_000).collect();
+    let encoded: Vec<u8> = abi::console::encode(&sent).chain(abi::console::ENDED).collect();
+    let (mut offered, mut came) = (0, Vec::new());
+    let mut buffer = [0; 700];
+    loop {
+        offered += offer(&console, &line, &encoded[offered..]);
+        match console.read_at(0, &mut SliceSink::new(&mut buffer)).unwrap() {
+            0 => break,
+            n => came.extend_from_slice(&buffer[..n]),
+        }
+    }
+    assert!(came == sent, "{} of {} bytes", came.len(), sent.len());
+    assert!(console.poll().contains(Events::HUP));
+    assert!(line.signals.lock().unwrap().is_empty());
+    // Each time that it was held it went on.
+    let held = line.held.lock().unwrap();
+    let going_on = held.iter().filter(|held| !**held).count();
+    assert!(going_on > 2 && held.last() == Some(&false), "{held:?}");
+}
+
+#[test]
+fn console_holds_what_is_typed_ahead_and_cuts_only_a_long_line() {
+    let m = machine();
+    let lines = b"0123456789\n".repeat(1000);
+    let mut taken = offer(&m.console, &m.line, &lines);
+    assert!(taken < lines.len());
+    let (mut buffer, mut came) = ([0; 100], 0);
+    while came < lines.len() {
+        let n = m.console.read_at(0, &mut SliceSink::new(&mut buffer)).unwrap();
+        assert_eq!(&buffer[..n], b"0123456789\n");
+        came += n;
+        taken += offer(&m.console, &m.line, &lines[taken..]);
+    }
+    let long = [b"x".repeat(10_000), b"\n".to_vec()].concat();
+    assert_eq!(offer(&m.console, &m.line, &long), long.len(), "nobody can read before its end");
+    let mut all = [0; 8192];
+    let n = m.console.read_at(0, &mut SliceSink::new(&mut all)).unwrap();
+    assert_eq!((n, all[n - 1]), (4096, b'\n'));
 }

@@ -93,8 +93,8 @@ pub mod user_memory {
 /// Serial port and debug console.
 pub mod console {
     pub use super::serial::{
-        Received, enable_receive_interrupt, has_control_channel, read, reserve_channel, write,
-        write_control, write_unlocked,
+        Received, enable_receive_interrupt, has_control_channel, hold_data, read, reserve_channel,
+        take_break, write, write_control, write_unlocked,
     };
 }
 

@@ -148,6 +148,22 @@ pub fn enable_receive_interrupt() {
     unsafe { outb(COM1 + 1, INTERRUPT_ON_DATA | INTERRUPT_ON_LINE_STATUS) };
 }
 
+/// Lets the port interrupt for a break alone: what comes in stays where it is, and so does what is
+/// sent after it, until [`enable_receive_interrupt`] is called again.
+pub fn hold_data() {
+    // SAFETY: as in `set_up`.
+    unsafe { outb(COM1 + 1, INTERRUPT_ON_LINE_STATUS) };
+}
+
+/// Whether there was a break of which [`read`] has not told.
+pub fn take_break() -> bool {
+    if HAS_SERIAL.load(Ordering::Relaxed) {
+        let _port = PORT.lock();
+        line_status();
+    }
+    BREAK_SEEN.swap(false, Ordering::Relaxed)
+}
+
 /// True when there is QEMU's debug console, and the devices that go with it.
 pub fn has_debug_console() -> bool {
     channel() == Channel::DebugConsole
