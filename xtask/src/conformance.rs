@@ -14,7 +14,7 @@ use crate::firecracker::{MISSING, monitor};
 use crate::lab::flags::Flags;
 use crate::lab::process::succeed;
 use crate::lab::{root, target};
-use crate::nested::{Job, Place};
+use crate::nested::{Job, Outcome, Place};
 
 const HELP: &str = "\
 cargo xtask conformance firecracker [FILTER] [--jailer PATH] [--required] [--verbose]
@@ -85,23 +85,41 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
     let jailed = if jailer.is_some() { JAILED } else { "" };
     let filter = flags.words.get(1).map_or("", String::as_str);
-    let script = format!(
+    for (filter, nested_paging) in parts(filter, &place) {
+        job.file("job.sh", script(jailed, filter).as_bytes()).nested_paging(nested_paging);
+        report(&place.run(&job)?, flags.has("verbose"))?;
+    }
+    Ok(())
+}
+
+/// What is run at a time, and whether with nested paging: the case that prints much while others
+/// look does not get through with it where that is emulated.
+fn parts<'a>(filter: &'a str, place: &Place) -> Vec<(&'a str, bool)> {
+    match (filter, place) {
+        ("", Place::Nested(_)) => vec![("!console-visitors", true), ("console-visitors", false)],
+        _ => vec![(filter, filter != "console-visitors")],
+    }
+}
+
+fn script(jailed: &str, filter: &str) -> String {
+    format!(
         "export PATH=$PWD:$PATH FIRECRACKER=$PWD/firecracker\n\
          export BHOJPUR_CONFORMANCE_IMAGE=/tmp/scratch/image.elf\n\
          mkdir -p /tmp/scratch\n\
          cp conformance.elf /tmp/scratch/image.elf\n\
          {jailed}\
          $inside ./firecracker-conformance /tmp/scratch/run '{filter}' >out/report\n"
-    );
-    job.file("job.sh", script.as_bytes());
-    let outcome = place.run(&job)?;
+    )
+}
+
+fn report(outcome: &Outcome, verbose: bool) -> Result<()> {
     let text = |name: &str| {
         outcome
             .files
             .get(name)
             .map_or_else(String::new, |file| String::from_utf8_lossy(file).into())
     };
-    if flags.has("verbose") {
+    if verbose {
         println!("{}", outcome.console);
     }
     // What went to the console is the same line by line, so that a run which does not end tells how
@@ -123,7 +141,6 @@ fn built(name: &str) -> PathBuf {
     target().join("debug").join(name)
 }
 
-/// Builds what runs there.
 /// The example of the provider's crate: the report is its output, and its status the verdict.
 fn qemu(filter: &str) -> Result<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -133,6 +150,7 @@ fn qemu(filter: &str) -> Result<()> {
     Ok(())
 }
 
+/// Builds what runs there.
 fn programs() -> Result<Vec<(&'static str, PathBuf)>> {
     succeed(cargo().args(["build", "--bins", "-p", SUITE]), BUILD_LIMIT)?;
     let place = target().join("conformance");

@@ -28,11 +28,8 @@ const INIT: &str = include_str!("nested/init.sh");
 /// bridges.
 const MODULES: [&str; 4] = ["kvm_amd", "kvm_intel", "tun", "bridge"];
 const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
-/// EPYC is a CPU with SVM and XSAVE, without which monitors refuse to start. Without nested paging:
-/// with QEMU's, memory of the Linux guest changes when its own guest leaves often, and a "corrupted
-/// stack end", a reset or a lost guest follows (QEMU 7.2 and 10.0, in four of five runs that print
-/// much; in none of nine without).
-const CPU: &str = "EPYC,+svm,-npt";
+/// EPYC is a CPU with SVM and XSAVE, without which monitors refuse to start.
+const CPU: &str = "EPYC,+svm";
 /// What is said of a guest that is gone before it has told what it found.
 const ENDED: &str = "ended without results";
 /// What Linux says when it fails itself.
@@ -45,6 +42,7 @@ pub(crate) struct Job {
     libraries: BTreeMap<String, PathBuf>,
     cpus: u32,
     memory_mib: u32,
+    nested_paging: bool,
     limit: Duration,
 }
 
@@ -74,7 +72,24 @@ impl Job {
     pub(crate) fn new(script: &str) -> Self {
         let files = BTreeMap::from([("job.sh".to_owned(), (0o755, script.as_bytes().to_vec()))]);
         let limit = Duration::from_secs(600);
-        Self { files, libraries: BTreeMap::new(), cpus: 2, memory_mib: 1536, limit }
+        Self {
+            files,
+            libraries: BTreeMap::new(),
+            cpus: 2,
+            memory_mib: 1536,
+            nested_paging: true,
+            limit,
+        }
+    }
+
+    /// Whether the emulated CPU does the second translation of addresses. Emulated, it changes
+    /// memory of the Linux guest when a guest of that is interrupted by another CPU while it prints
+    /// much: a "corrupted stack end", a reset or a lost guest follows (QEMU 7.2 and 10.0, in four of
+    /// five such runs, and in none of nine without). Without it, ending a monitor by a signal takes
+    /// minutes at times.
+    pub(crate) fn nested_paging(&mut self, wanted: bool) -> &mut Self {
+        self.nested_paging = wanted;
+        self
     }
 
     /// Memory of the Linux guest.
@@ -195,9 +210,10 @@ fn run_nested(job: &Job, linux: &Linux) -> Result<Outcome> {
     let (initramfs, results) = (place.join("initramfs"), place.join("results"));
     std::fs::write(&initramfs, archive(job, linux)?)?;
     let qemu = std::env::var_os("KERNEL_QEMU").unwrap_or_else(|| "qemu-system-x86_64".into());
+    let paging = if job.nested_paging { "" } else { ",-npt" };
     let mut qemu = process::leashed(qemu);
     qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-M", "q35"])
-        .args(["-accel", "tcg,thread=multi", "-cpu", CPU])
+        .args(["-accel", "tcg,thread=multi", "-cpu", &format!("{CPU}{paging}")])
         .args(["-m", &format!("{}M", job.memory_mib), "-smp", &job.cpus.to_string()])
         .args(["-serial", "stdio", "-serial"])
         .arg(format!("file:{}", results.display()))

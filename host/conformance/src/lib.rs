@@ -35,7 +35,16 @@ pub use report::{Report, Row, Verdict};
 
 use std::time::Instant;
 
-/// Runs the cases whose names contain `filter`, one after the other.
+/// Whether a name contains the filter; with `!` before it, whether it does not.
+fn is_meant(filter: &str, name: &str) -> bool {
+    match filter.strip_prefix('!') {
+        Some(others) => !name.contains(others),
+        None => name.contains(filter),
+    }
+}
+
+/// Runs the cases whose names contain `filter`, or do not when `!` stands before it, one after
+/// the other.
 pub async fn run(harness: Harness, filter: Option<&str>) -> Report {
     let name = harness.name.clone();
     let mut report = Report::new(name);
@@ -47,7 +56,7 @@ pub async fn run(harness: Harness, filter: Option<&str>) -> Report {
         }
     };
     for case in cases::ALL {
-        if filter.is_some_and(|filter| !case.name.contains(filter)) {
+        if filter.is_some_and(|filter| !is_meant(filter, case.name)) {
             continue;
         }
         let start = Instant::now();
