@@ -43,6 +43,7 @@ const CHECKS: &[Check] = &[
     ("run/arguments-and-environment", runs::arguments_and_environment),
     ("run/files", runs::files),
     ("run/other-programs", runs::other_programs),
+    ("run/unknown-call", runs::unknown_call),
     ("run/processors", runs::processors),
     ("run/standard-input", runs::standard_input),
     ("run/interrupt", runs::interrupt),

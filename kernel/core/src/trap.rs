@@ -113,7 +113,7 @@ pub fn report_fatal(thread: &Thread, frame: &TrapFrame, info: &SigInfo, core: bo
     }
     if pid != exit::FIRST {
         // Its parent is told, and may do that on purpose.
-        crate::warn!("process {pid} ended by {name} (code {}) at {:#x}", info.code, frame.rip);
+        crate::info!("process {pid} ended by {name} (code {}) at {:#x}", info.code, frame.rip);
         return;
     }
     match info.origin {

@@ -39,6 +39,15 @@ pub(super) fn files(lab: &Lab) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+/// A call that the kernel does not know is named, once.
+pub(super) fn unknown_call(lab: &Lab) -> Result<Verdict> {
+    let done = ends(&mut lab.run(&[], &lab.image(), &["call", "999"]), b"", 0)?;
+    ensure!(done.text().ends_with("function not implemented\nfunction not implemented\n"));
+    let named = done.errors().lines().filter(|line| line.contains("system call 999")).count();
+    ensure!(named == 1, "{}", done.errors());
+    Ok(Verdict::Passed)
+}
+
 /// A program with shared libraries that the image was given, started by the one that runs.
 pub(super) fn other_programs(lab: &Lab) -> Result<Verdict> {
     let image = lab.place.join("programs.elf");

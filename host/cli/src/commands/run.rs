@@ -195,7 +195,7 @@ pub(super) fn tell(event: &Event, verbose: bool, symbols: &Symbols) {
             note(&text);
         }
         Event::Fatal(text) => note(text),
-        Event::Log { level: Level::Error, text, .. } if !verbose => note(text),
+        Event::Log { level: Level::Error | Level::Warn, text, .. } if !verbose => note(text),
         Event::Log { time_ns, level, text } if verbose => {
             note(&format!("{} {level:5} {text}", stamp(*time_ns)));
         }

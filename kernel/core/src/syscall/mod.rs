@@ -125,6 +125,9 @@ fn failed(thread: &Thread, error: Errno) -> u64 {
     error.as_result() as u64
 }
 
+/// Calls that C libraries try at each start and do without: no news for anybody.
+const PROBED: &[u32] = &[nr::__NR_rseq];
+
 /// Counts calls that do not exist here, and names each once.
 fn unknown(number: u32) -> Errno {
     static SEEN: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
@@ -133,7 +136,10 @@ fn unknown(number: u32) -> Errno {
     let seen = &SEEN[(number / 64) as usize % SEEN.len()];
     let bit = 1 << (number % 64);
     if seen.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
-        crate::warn!("system call {number} is not implemented: ENOSYS");
+        match PROBED.contains(&number) {
+            true => crate::debug!("system call {number} is not implemented: ENOSYS"),
+            false => crate::warn!("system call {number} is not implemented: ENOSYS"),
+        }
     }
     Errno::ENOSYS
 }
