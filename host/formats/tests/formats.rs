@@ -128,6 +128,8 @@ fn an_appliance_is_a_tar_with_a_true_manifest_and_the_same_disk() {
     let vmdk = directory.path("test_machine.vmdk");
     assert!(ovf.contains(&format!("ovf:size=\"{}\"", fs::metadata(&vmdk).unwrap().len())));
     assert!(ovf.contains(&format!("ovf:capacity=\"{}\"", fs::metadata(&raw).unwrap().len())));
+    // By the name that VirtualBox knows, and a driver of ours is for.
+    assert!(ovf.contains("<rasd:ResourceSubType>virtio-net</rasd:ResourceSubType>"));
     let same = ["compare", "-f", "raw", "-F", "vmdk", text(&raw), text(&vmdk)];
     if let Some(output) = tool("qemu-img", &same) {
         assert!(output.contains("identical"), "{output}");
