@@ -67,6 +67,29 @@ fn packed_images_boot_under_bios() {
 }
 
 #[test]
+fn a_loader_that_fails_ends_the_machine() {
+    let lab = Lab::new();
+    tiny_image(&lab.path().join("k.elf"), "", "@exit 9\n", End::PowerOff);
+    assert!(lab.kernel(&["pack", "-q", "-o", "k.raw", "-k", "k.elf"]).status().unwrap().success());
+    let whole = std::fs::read(lab.path().join("k.raw")).unwrap();
+    let note = whole.windows(4).rposition(|bytes| bytes == b"Xen\0").unwrap();
+    // The boot sector knows the screen alone.
+    for (said, at) in [
+        ("", bhojpur_abi::boot::BIOS_SECTOR_RECORD + 4),
+        ("Bhojpur: the kernel has no PVH entry", note),
+    ] {
+        let mut damaged = whole.clone();
+        damaged[at] = 0x55;
+        lab.file("k.raw", &damaged);
+        let run = ["run", "--accel", "tcg", "--timeout", "20", "k.raw"];
+        let output = lab.kernel(&run).output().unwrap();
+        assert_eq!(output.status.code(), Some(126), "{said}: {}", errors(&output));
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert!(shown.contains(said), "{shown}");
+    }
+}
+
+#[test]
 fn an_iso_boots_under_uefi() {
     let firmware = "/usr/share/ovmf/OVMF.fd";
     if !std::path::Path::new(firmware).is_file() {

@@ -10,6 +10,7 @@
 #![expect(unsafe_code, reason = "the entry, and writing to the kernel's memory")]
 
 mod bios;
+mod end;
 mod low;
 mod real;
 mod serial;
@@ -56,7 +57,7 @@ impl From<kernel::Error> for Error {
 extern "C" fn main() -> ! {
     let Err(error) = boot();
     let _ = writeln!(bios::Console, "Bhojpur: {error}");
-    halt()
+    end::end()
 }
 
 fn boot() -> Result<Infallible, Error> {
@@ -97,15 +98,8 @@ fn boot() -> Result<Infallible, Error> {
     unsafe { trampoline::enter(low::TRAMPOLINE) }
 }
 
-fn halt() -> ! {
-    loop {
-        // SAFETY: stops the processor; interrupts are off and stay so.
-        unsafe { core::arch::asm!("hlt", options(nomem, nostack)) }
-    }
-}
-
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     let _ = bios::Console.write_str("Bhojpur: the boot loader failed\n");
-    halt()
+    end::end()
 }

@@ -85,7 +85,12 @@ boot_sector:
     mov bx, 7
     int 0x10
     jmp 5b
-6:  int 0x18                        // the next boot device
+6:  in al, 0xe9                     // in QEMU, whoever started it sees the machine end
+    cmp al, 0xe9
+    jne 8f
+    mov al, 0xfe
+    out 0x64, al
+8:  int 0x18                        // the next boot device
 7:  hlt
     jmp 7b
 4:  mov ax, [BOOT_RECORD + 10]
@@ -239,8 +244,13 @@ boot_fail:
     mov bx, 7
     int 0x10
     jmp boot_fail
-6:  hlt
-    jmp 6b
+6:  in al, 0xe9                     // as in end.rs
+    cmp al, 0xe9
+    jne 7f
+    mov al, 0xfe
+    out 0x64, al
+7:  hlt
+    jmp 7b
 
 boot_no_long_mode:
     .asciz "Bhojpur: this machine has no 64-bit processor\r\n"
