@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use bhojpur_abi::config::OwnedConfig;
 use bhojpur_abi::elf;
 use bhojpur_formats::image::{self, KernelFile};
+use bhojpur_formats::whole::{self, Kind};
 use bhojpur_monitor::{Boot, Size};
 
 /// What a program gets beyond the least that its image needs.
@@ -41,6 +42,19 @@ pub enum Error {
     /// An appliance is a bundle of a disk and a description.
     #[error("{} is an appliance, which a virtual machine manager imports", .0.display())]
     Appliance(PathBuf),
+    /// Its end is missing.
+    #[error(
+        "{} was cut short: it has {length} bytes, and by its own headers it needs {least}",
+        path.display()
+    )]
+    Cut {
+        /// The file.
+        path: PathBuf,
+        /// What it has.
+        length: u64,
+        /// What it should have at least.
+        least: u64,
+    },
 }
 
 impl Error {
@@ -54,6 +68,9 @@ impl Error {
             }
             Self::Kernel { reason: image::Error::Elf(elf::Error::Machine(_)), .. } => {
                 "images run on x86-64; build one with: kernel build -o kernel.elf DIR".to_owned()
+            }
+            Self::Cut { .. } => {
+                "copy it again from where it is whole, or pack it again: kernel pack".to_owned()
             }
             Self::Kernel { .. } => "the file was cut short or changed; build it again".to_owned(),
             Self::Unknown(_) => {
@@ -103,8 +120,8 @@ pub fn open(path: &Path) -> Result<Image, Error> {
         }
         None => return Err(Error::Unknown(path.to_owned())),
     };
+    let length = check_whole(path, &boot, &mut file)?;
     // Firmware and loader hold their own copies while they work.
-    let length = file.metadata().map_err(read)?.len();
     let least = Size(length.min(1 << 30) + (64 << 20));
     Ok(Image {
         boot,
@@ -138,6 +155,26 @@ fn firmware_boot(path: &Path, head: &[u8], file: &mut File) -> io::Result<Option
         }
     }
     Ok((head.get(510..512) == Some(&[0x55, 0xaa])).then_some(disk("raw")).flatten())
+}
+
+/// Gives the length of an image with no end missing. A machine would start from another one, and
+/// its firmware or loader would find out in its own words, at best.
+fn check_whole(path: &Path, boot: &Boot, file: &mut File) -> Result<u64, Error> {
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    let kind = match boot {
+        Boot::CdRom(_) => Kind::Iso,
+        Boot::Disk(_, "qcow2") => Kind::Qcow2,
+        Boot::Disk(_, "vmdk") => Kind::Vmdk,
+        Boot::Disk(_, "vdi") => Kind::Vdi,
+        // A fixed VHD is the disk itself; without its footer it is taken for one anyway.
+        Boot::Disk(..) | Boot::Kernel(_) => Kind::Raw,
+    };
+    let length = file.seek(SeekFrom::End(0)).map_err(read)?;
+    let least = whole::least_length(kind, file).map_err(read)?;
+    if length < least {
+        return Err(Error::Cut { path: path.to_owned(), length, least });
+    }
+    Ok(length)
 }
 
 /// Looks into an ELF image.

@@ -67,6 +67,22 @@ fn packed_images_boot_under_bios() {
 }
 
 #[test]
+fn an_image_that_was_cut_short_is_refused() {
+    let lab = Lab::new();
+    tiny_image(&lab.path().join("k.elf"), "from a disk\n", "@exit 9\n", End::PowerOff);
+    for format in ["iso", "raw", "qcow2", "vmdk", "vhd", "vdi"] {
+        let image = format!("image.{format}");
+        assert!(
+            lab.kernel(&["pack", "-q", "-o", &image]).arg("-kk.elf").status().unwrap().success()
+        );
+        let bytes = std::fs::read(lab.path().join(&image)).unwrap();
+        lab.file(&image, &bytes[..bytes.len() / 2]);
+        let run = ["run", "--accel", "tcg", "--timeout", "20", &image];
+        lab.refuses(&mut lab.kernel(&run), 125, &[&image, "cut short", "help:"]);
+    }
+}
+
+#[test]
 fn a_loader_that_fails_ends_the_machine() {
     let lab = Lab::new();
     tiny_image(&lab.path().join("k.elf"), "", "@exit 9\n", End::PowerOff);

@@ -16,6 +16,7 @@ pub mod qcow2;
 pub mod vdi;
 pub mod vhd;
 pub mod vmdk;
+pub mod whole;
 
 pub mod erofs;
 pub mod fuzz;
