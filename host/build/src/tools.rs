@@ -32,17 +32,18 @@ pub struct Tools {
 }
 
 /// Ends tools with all that they started.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Stop {
     wanted: Arc<AtomicBool>,
-    deadline: Instant,
+    /// When they end untold; never when absent.
+    deadline: Option<Instant>,
 }
 
 impl Stop {
     /// At the latest at `deadline`.
     #[must_use]
     pub fn at(deadline: Instant) -> Self {
-        Self { wanted: Arc::default(), deadline }
+        Self { wanted: Arc::default(), deadline: Some(deadline) }
     }
 
     /// Now.
@@ -55,7 +56,7 @@ impl Stop {
     pub fn reason(&self) -> Option<&'static str> {
         if self.wanted.load(Ordering::Relaxed) {
             Some("it was given up")
-        } else if Instant::now() >= self.deadline {
+        } else if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             Some("it took too long")
         } else {
             None

@@ -9,6 +9,7 @@ pub mod arguments;
 pub mod commands;
 pub mod failure;
 pub mod image;
+mod interrupt;
 pub mod printer;
 pub mod project;
 

@@ -4,6 +4,21 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether this program is to end without another file.
+static GIVEN_UP: AtomicBool = AtomicBool::new(false);
+
+/// Lets all files that are being written fail, so that whoever writes them comes to an end soon
+/// and nothing half-written stays: for a program that was told to end.
+pub fn give_up() {
+    GIVEN_UP.store(true, Ordering::Relaxed);
+}
+
+fn go_on() -> io::Result<()> {
+    // Not `Interrupted`, after which writers try again.
+    if GIVEN_UP.load(Ordering::Relaxed) { Err(io::Error::other("it was given up")) } else { Ok(()) }
+}
 
 /// A file being written next to its final place; dropped without [`AtomicFile::commit`],
 /// it leaves nothing behind.
@@ -41,7 +56,7 @@ impl AtomicFile {
     /// Gives the file its name. A full disk shows at the latest here.
     pub fn commit(mut self) -> io::Result<()> {
         if let Some(file) = self.file.take() {
-            let result = file.sync_all().and_then(|()| {
+            let result = file.sync_all().and_then(|()| go_on()).and_then(|()| {
                 drop(file);
                 fs::rename(&self.temporary, &self.path)
             });
@@ -88,6 +103,7 @@ impl Read for AtomicFile {
 
 impl Write for AtomicFile {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        go_on()?;
         self.file()?.write(buffer)
     }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `kernel build`.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -9,16 +11,22 @@ use std::time::Instant;
 use bhojpur_build::assemble::{Assembly, Sizes};
 use bhojpur_build::language::{self, Program, Source};
 use bhojpur_build::shared::Trust;
-use bhojpur_build::tools::Tools;
+use bhojpur_build::tools::{Stop, Tools};
 use bhojpur_kernel_embedded::KERNEL;
 use bhojpur_monitor::Size;
 
 use crate::arguments::{Build, Pair};
+use crate::interrupt::Interrupts;
 use crate::printer::{Printer, duration};
 use crate::{Failure, commands::run};
 
 /// Builds an image and gives its path.
 pub fn execute(build: &Build) -> Result<PathBuf, Failure> {
+    let interrupts = Interrupts::watch()?;
+    interrupts.conclude(make(build, interrupts.stop()))
+}
+
+fn make(build: &Build, stop: Stop) -> Result<PathBuf, Failure> {
     let start = Instant::now();
     let mut printer = Printer::new(build.quiet);
     check_output(&build.output)?;
@@ -34,7 +42,7 @@ pub fn execute(build: &Build) -> Result<PathBuf, Failure> {
         flags: &build.flags,
         scratch: scratch.path(),
         debug: build.debug,
-        tools: &Tools::default(),
+        tools: &tools(scratch.path(), stop),
     })?;
     printer.step("collecting files");
     let assembly = assemble(build, &program)?;
@@ -46,6 +54,14 @@ pub fn execute(build: &Build) -> Result<PathBuf, Failure> {
     printer.finish();
     printer.line(&summary(build, &program, &assembly, sizes, start));
     Ok(build.output.clone())
+}
+
+/// Tools that end when we are told to, and leave their own temporary files in our directory.
+fn tools(scratch: &Path, stop: Stop) -> Tools {
+    let temporary = (OsString::from("TMPDIR"), scratch.as_os_str().to_owned());
+    let others = env::vars_os().filter(|(name, _)| *name != temporary.0);
+    let environment = others.chain([temporary.clone()]).collect();
+    Tools { environment: Some(environment), stop: Some(stop), sandbox: None }
 }
 
 fn assemble(build: &Build, program: &Program) -> Result<Assembly, Failure> {

@@ -13,11 +13,17 @@ use bhojpur_monitor::Size;
 
 use super::build::check_output;
 use crate::arguments::Pack;
+use crate::interrupt::Interrupts;
 use crate::printer::{Printer, duration};
 use crate::{Failure, image};
 
 /// Makes a bootable disk or CD image.
 pub fn execute(arguments: &Pack) -> Result<(), Failure> {
+    let interrupts = Interrupts::watch()?;
+    interrupts.conclude(make(arguments))
+}
+
+fn make(arguments: &Pack) -> Result<(), Failure> {
     let start = Instant::now();
     let mut printer = Printer::new(arguments.quiet);
     let format = format(arguments)?;

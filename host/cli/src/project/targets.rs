@@ -13,6 +13,7 @@ use super::{Builder, BuilderFile, Step, plan};
 use crate::Failure;
 use crate::arguments::{Build, Pack, Run, Test};
 use crate::commands;
+use crate::interrupt::Usual;
 
 /// The targets that every project has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +111,7 @@ impl Project<'_> {
     }
 
     fn user(&self, name: &str) -> Result<ExitCode, Failure> {
+        let _signals = Usual::again()?;
         for command in self.file.targets.get(name).into_iter().flat_map(|target| &target.commands) {
             if self.builder.verbose {
                 note(command);
