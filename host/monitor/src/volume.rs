@@ -35,6 +35,9 @@ pub enum Error {
     /// The text does not say which file goes where.
     #[error("{0:?} is not a volume; write FILE:/GUEST or FILE:/GUEST:ro")]
     Syntax(String),
+    /// What stands behind the guest's directory means nothing.
+    #[error("{0:?} is no option of a volume; ro (nothing is written to it) and rw are")]
+    Unknown(String),
     /// The guest's directory cannot be one.
     #[error("{0:?} cannot be a volume's directory in the guest")]
     Target(String),
@@ -61,6 +64,9 @@ impl Error {
     pub fn advice(&self) -> Option<String> {
         match self {
             Self::Syntax(_) => Some("for example -v data.img:/data".to_owned()),
+            Self::Unknown(_) => Some(
+                "write FILE:/GUEST or FILE:/GUEST:ro; the guest's path has no colon".to_owned(),
+            ),
             Self::Target(_) => Some("choose a directory of its own, for example /data".to_owned()),
             Self::Open(path, error) if error.kind() == io::ErrorKind::NotFound => {
                 Some(format!("make one: truncate -s 1G {0} && mkfs.ext4 -F {0}", path.display()))
@@ -85,17 +91,18 @@ impl FromStr for Volume {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let error = || Error::Syntax(text.to_owned());
-        let (rest, read_only) = match text.rsplit_once(':') {
-            Some((rest, "ro")) => (rest, true),
-            Some((rest, "rw")) => (rest, false),
-            _ => (text, false),
-        };
         // The last colon in front of a slash: paths of this machine may have some.
-        let at = rest.rfind(":/").ok_or_else(error)?;
-        let (path, target) = (&rest[..at], &rest[at + 1..]);
+        let at = text.rfind(":/").ok_or_else(error)?;
+        let (path, target) = (&text[..at], &text[at + 1..]);
         if path.is_empty() {
             return Err(error());
         }
+        let (target, read_only) = match target.split_once(':') {
+            None => (target, false),
+            Some((target, "rw")) => (target, false),
+            Some((target, "ro")) => (target, true),
+            Some((_, option)) => return Err(Error::Unknown(option.to_owned())),
+        };
         let named = |part: &str| part != "." && part != "..";
         let kernels = |top: &str| target == top || target.starts_with(&format!("{top}/"));
         if target.trim_end_matches('/').is_empty()
@@ -205,6 +212,16 @@ mod tests {
         assert_eq!(volume.path, Path::new("/x:y/a.img"));
         assert_eq!((volume.target.as_str(), volume.read_only), ("/srv/db", true));
         assert_eq!(volume.for_guest(1), "SERIAL=volume1:/srv/db:ro");
+    }
+
+    #[test]
+    fn options_that_nobody_knows_are_refused() {
+        for (text, option) in [("a:/data:rx", "rx"), ("a:/data:", ""), ("a:/d:ro:x", "ro:x")] {
+            let error = text.parse::<Volume>().unwrap_err();
+            assert!(matches!(&error, Error::Unknown(found) if found == option), "{text}: {error}");
+        }
+        let volume: Volume = "a:/data:rw".parse().unwrap();
+        assert_eq!((volume.target.as_str(), volume.read_only), ("/data", false));
     }
 
     #[test]
