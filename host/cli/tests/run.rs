@@ -67,6 +67,23 @@ fn packed_images_boot_under_bios() {
 }
 
 #[test]
+fn many_volumes_fit() {
+    let lab = Lab::new();
+    tiny_image(&lab.path().join("k.elf"), "up\n", "@exit 3\n", End::PowerOff);
+    let mut run = lab.kernel(&["run", "--accel", "tcg", "--timeout", "60"]);
+    for index in 0..bhojpur_monitor::volume::MOST {
+        // The least that passes for an ext4 file system; the tiny guest does not look.
+        let mut disk = vec![0; 4096];
+        disk[1080..1082].copy_from_slice(&[0x53, 0xef]);
+        lab.file(&format!("{index}.img"), disk);
+        run.arg("-v").arg(format!("{index}.img:/{index}"));
+    }
+    let output = run.arg("k.elf").output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", errors(&output));
+    assert!(output.stdout.ends_with(b"up\n"));
+}
+
+#[test]
 fn an_image_that_was_cut_short_is_refused() {
     let lab = Lab::new();
     tiny_image(&lab.path().join("k.elf"), "from a disk\n", "@exit 9\n", End::PowerOff);

@@ -10,7 +10,8 @@ use crate::{Accelerator, Forward, Size, Volume};
 /// What the machine starts from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Boot {
-    /// An ELF with a PVH entry, started directly on a `microvm`.
+    /// An ELF with a PVH entry, started directly: on a `microvm`, or on a PC when that has no
+    /// room for all volumes.
     Kernel(PathBuf),
     /// An ISO 9660 image, started by the firmware of a PC.
     CdRom(PathBuf),
@@ -41,6 +42,9 @@ pub struct Machine {
     pub extra: Vec<OsString>,
 }
 
+/// Volumes that a `microvm` has room for: it has eight places for virtio devices, and the network
+/// card and the source of randomness take one each.
+const MICROVM_VOLUMES: usize = 6;
 /// The name under which the guest finds the configuration record in fw_cfg.
 const CONFIGURATION_NAME: &str = "opt/org.bhojpur/config";
 /// The names under which it finds the volumes: this and a number from 0 on.
@@ -83,17 +87,21 @@ impl Machine {
         line.0
     }
 
-    /// Whether the machine is started without firmware of a PC.
-    fn direct(&self) -> bool {
-        matches!(self.boot, Boot::Kernel(_))
+    /// Whether the machine is the least one, without firmware and PCI of a PC.
+    fn is_micro(&self) -> bool {
+        matches!(self.boot, Boot::Kernel(_)) && self.volumes.len() <= MICROVM_VOLUMES
     }
 
     fn bus(&self) -> &'static str {
-        if self.direct() { "device" } else { "pci" }
+        if self.is_micro() { "device" } else { "pci" }
     }
 
     fn board(&self, line: &mut CommandLine) {
         match &self.boot {
+            Boot::Kernel(path) if !self.is_micro() => {
+                line.options(&["-M", "q35"]);
+                line.pair("-kernel", path);
+            }
             Boot::Kernel(path) => {
                 // Without ACPI the machine describes its devices on the kernel command line,
                 // which costs the guest nothing to read. The interval timer and the 8259s are
@@ -140,7 +148,7 @@ impl Machine {
         let Some(backend) = network.backend(&forwards) else { return };
         line.pair("-netdev", backend);
         // No option ROM: nobody boots from this card, and the file may be missing.
-        let rom = if self.direct() { "" } else { ",romfile=" };
+        let rom = if self.is_micro() { "" } else { ",romfile=" };
         let (bus, card) = (self.bus(), network.card());
         line.pair("-device", format!("virtio-net-{bus},netdev=net0{card}{rom}"));
     }
@@ -238,6 +246,22 @@ mod tests {
         assert!(
             line.contains("name=opt/org.bhojpur/volume/0,string=SERIAL=volume0:/data:ro"),
             "{line}"
+        );
+    }
+
+    #[test]
+    fn many_volumes_have_a_machine_with_room_for_them() {
+        let mut machine = machine(Boot::Kernel("k".into()));
+        let volumes = |count: usize| -> Vec<Volume> {
+            (0..count).map(|index| format!("{index}.img:/{index}").parse().unwrap()).collect()
+        };
+        machine.volumes = volumes(6);
+        assert!(text(&machine).contains("-M microvm,"));
+        machine.volumes = volumes(7);
+        let line = text(&machine);
+        assert!(line.contains("-M q35 -kernel k"), "{line}");
+        assert!(
+            line.contains("virtio-blk-pci,drive=volume6") && !line.contains("virtio-blk-device")
         );
     }
 

@@ -10,6 +10,10 @@ use std::str::FromStr;
 /// Longest serial number of a virtio disk, VIRTIO_BLK_ID_BYTES (virtio 1.2, 5.2.6.1).
 pub const SERIAL_MAX: usize = 20;
 
+/// Volumes of one machine. Each is told to the guest by an item of fw_cfg, of which QEMU has 32;
+/// it takes up to 17 for itself, and aborts when there are more.
+pub const MOST: usize = 12;
+
 /// Where the superblock has its magic number: ext4's documentation, "Super Block".
 const MAGIC_AT: u64 = 1024 + 0x38;
 const MAGIC: [u8; 2] = 0xef53_u16.to_le_bytes();
@@ -56,6 +60,9 @@ pub enum Error {
     /// The same file, directory or serial number twice.
     #[error("two volumes have the same {0}: {1}")]
     Twice(&'static str, String),
+    /// More than a machine has room for.
+    #[error("{0} volumes are too many: a machine has room for {MOST}")]
+    TooMany(usize),
 }
 
 impl Error {
@@ -81,6 +88,7 @@ impl Error {
             Self::InUse(_) => {
                 Some("stop the guest that has it; only :ro volumes can be shared".to_owned())
             }
+            Self::TooMany(_) => Some("put what belongs together into one volume".to_owned()),
             Self::Open(..) | Self::NotFile(_) | Self::Twice(..) => None,
         }
     }
@@ -160,6 +168,11 @@ impl Volume {
     }
 }
 
+/// Finds out whether QEMU has room for so many.
+pub fn check_room(volumes: &[Volume]) -> Result<(), Error> {
+    if volumes.len() > MOST { Err(Error::TooMany(volumes.len())) } else { Ok(()) }
+}
+
 /// Finds out whether the volumes can be in one machine.
 pub fn check_all(volumes: &[Volume]) -> Result<(), Error> {
     for (index, volume) in volumes.iter().enumerate() {
@@ -232,6 +245,13 @@ mod tests {
         for text in ["a:/", "a:/proc", "a:/dev/shm", "a:/x/../y", "a:/:ro"] {
             assert!(matches!(text.parse::<Volume>(), Err(Error::Target(_))), "{text:?}");
         }
+    }
+
+    #[test]
+    fn more_than_a_machine_has_room_for_are_refused() {
+        let volume: Volume = "a.img:/data".parse().unwrap();
+        assert!(matches!(check_room(&vec![volume.clone(); MOST + 1]), Err(Error::TooMany(13))));
+        check_room(&vec![volume; MOST]).unwrap();
     }
 
     #[test]

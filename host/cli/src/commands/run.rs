@@ -42,6 +42,7 @@ fn prepare(run: &Run) -> Result<(Qemu, Image, Machine), Failure> {
     let qemu = Qemu::locate()?;
     let memory = memory(run, &image)?;
     bhojpur_monitor::check_ports(&run.ports)?;
+    bhojpur_monitor::volume::check_room(&run.volumes)?;
     bhojpur_monitor::volume::check_all(&run.volumes)?;
     let (accelerator, reason) = run.accel.resolve().map_err(|why| {
         Failure::new(format!("KVM cannot be used: {why}")).advise("leave --accel away, or say tcg")

@@ -50,6 +50,7 @@ pub(crate) fn prepare(plan: &Plan, files: &Files, accelerator: Accelerator) -> R
     check_size(plan, &image)?;
     let forwards = forwards(plan)?;
     let volumes = plan.volumes.iter().map(to_volume).collect::<Result<Vec<_>>>()?;
+    volume::check_room(&volumes).map_err(volume_error)?;
     volume::check_all(&volumes).map_err(volume_error)?;
     let network = network(&plan.network, &plan.id)?;
     if plan.debug_port == Some(0) {
