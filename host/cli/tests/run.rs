@@ -271,6 +271,20 @@ fn a_reader_that_goes_away_ends_the_run() {
     assert_eq!(wait(&mut child), Some(128 + 13));
 }
 
+#[test]
+fn an_output_that_takes_no_more_is_an_error() {
+    let lab = Lab::new();
+    for (control, end) in [("", End::Hang), ("@exit 0\n", End::PowerOff)] {
+        tiny_image(&lab.path().join("k.elf"), "a line of some length\n", control, end);
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut run = lab.kernel(&["run", "--accel", "tcg", "--timeout", "60", "k.elf"]);
+        let output = run.stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{}", errors(&output));
+        let said = errors(&output);
+        assert!(said.contains("standard output") && said.contains("No space left"), "{said}");
+    }
+}
+
 fn wait(child: &mut Child) -> Option<i32> {
     let deadline = Instant::now() + Duration::from_secs(20);
     while Instant::now() < deadline {

@@ -68,6 +68,9 @@ pub enum Outcome {
     TimedOut,
     /// The reader of our standard output went away.
     OutputClosed,
+    /// Our standard output took no more, for this reason. That counts more than how the program
+    /// ended: a part of what it said is lost.
+    OutputRefused(String),
     /// QEMU ended and nobody said why.
     Lost {
         /// How QEMU ended.
@@ -170,9 +173,16 @@ pub fn run(
     let status = supervisor.reap().map_err(Error::host("wait for QEMU"))?;
     signals.close();
     // The output ends with QEMU; all of it is written before the status is given.
-    let _ = output.join();
+    let output = output.join().unwrap_or(Ok(()));
     drop(raw_mode);
     let messages = messages.join().unwrap_or_default();
+    // A terminal that goes away refuses, too; then its signal is what counts.
+    if let Err(error) = output
+        && error.kind() != io::ErrorKind::BrokenPipe
+        && !matches!(ended, Some(Outcome::Stopped(_)))
+    {
+        return Ok(Outcome::OutputRefused(error.to_string()));
+    }
     supervisor.conclude(ended, status, messages)
 }
 
@@ -351,18 +361,20 @@ fn copy_output(
     mut output: Box<dyn Write + Send>,
     sender: Sender<Message>,
     awake: SyncSender<()>,
-) -> thread::JoinHandle<()> {
+) -> thread::JoinHandle<io::Result<()>> {
     let source = child.stdout.take();
     thread::spawn(move || {
-        let Some(mut source) = source else { return };
+        let Some(mut source) = source else { return Ok(()) };
         let mut buffer = [0; 16 * 1024];
         while let Ok(count @ 1..) = source.read(&mut buffer) {
             let _ = awake.try_send(());
-            if output.write_all(&buffer[..count]).and_then(|()| output.flush()).is_err() {
+            let written = output.write_all(&buffer[..count]).and_then(|()| output.flush());
+            if written.is_err() {
                 let _ = sender.send(Message::OutputClosed);
-                break;
+                return written;
             }
         }
+        Ok(())
     })
 }
 

@@ -225,6 +225,11 @@ fn conclude(outcome: Outcome, run: &Run, image: &Image) -> Result<u8, Failure> {
         }
         // As a program that writes to a closed pipe: SIGPIPE.
         Outcome::OutputClosed => Ok(128 + 13),
+        Outcome::OutputRefused(reason) => {
+            Err(Failure::new(format!("cannot write to standard output: {reason}"))
+                .advise("the guest was stopped; make room, or send its output elsewhere")
+                .with_status(status::NOT_STARTED))
+        }
         Outcome::Panicked => Ok(status::PANICKED),
         Outcome::TimedOut => {
             let limit = run.timeout.map(printer::duration).unwrap_or_default();

@@ -92,7 +92,9 @@ impl Report {
             Outcome::Exited(Exit::Signal(signal)) => print(&format!("killed by signal {signal}\n")),
             Outcome::Panicked => print("kernel panic\n"),
             Outcome::TimedOut => print("*** Test killed: ran too long\n"),
-            Outcome::Stopped(_) | Outcome::OutputClosed => print("stopped\n"),
+            Outcome::Stopped(_) | Outcome::OutputClosed | Outcome::OutputRefused(_) => {
+                print("stopped\n");
+            }
             Outcome::Lost { status, messages, tail } => {
                 print(&format!(
                     "the guest ended without an exit status ({status}) {messages}\n{}\n",
