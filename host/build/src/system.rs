@@ -55,9 +55,6 @@ impl std::fmt::Display for Missing {
     }
 }
 
-/// The address at which QEMU's user network resolves names. The kernel puts what DHCP says in
-/// its place.
-const RESOLV_CONF: &str = "nameserver 10.0.2.3\n";
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 const NSSWITCH: &str =
     "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";
@@ -78,7 +75,8 @@ const UTC: &[u8] =
 TZif2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x04\
 \0\0\0\0\0\0UTC\0\nUTC0\n";
 
-/// Fills the tree with them; what the user includes later wins.
+/// Fills the tree with them; what the user includes later wins. The kernel makes
+/// `/etc/resolv.conf`, of what it learns about the network, where the user has included none.
 pub fn populate(tree: &mut Tree, needs: Needs) -> Result<Vec<Missing>, Error> {
     for (path, mode) in
         [("/proc", 0o555), ("/sys", 0o555), ("/dev", 0o755), ("/root", 0o700), ("/run", 0o755)]
@@ -89,7 +87,6 @@ pub fn populate(tree: &mut Tree, needs: Needs) -> Result<Vec<Missing>, Error> {
         tree.add_directory(path, Attributes::with_permissions(0o1777))?;
     }
     for (path, content) in [
-        ("/etc/resolv.conf", RESOLV_CONF),
         ("/etc/hosts", HOSTS),
         ("/etc/nsswitch.conf", NSSWITCH),
         ("/etc/passwd", PASSWD),
@@ -171,18 +168,11 @@ mod tests {
             populate(&mut tree, Needs { certificates: false, time_zones: false }).unwrap();
         assert!(missing.is_empty());
         assert!(!tree.contains(GUEST_CERTIFICATES) && !tree.contains(GUEST_ZONES));
-        for path in [
-            "/tmp",
-            "/proc",
-            "/sys",
-            "/dev",
-            "/etc/resolv.conf",
-            "/etc/hosts",
-            "/etc/passwd",
-            "/etc/localtime",
-        ] {
+        for path in ["/tmp", "/proc", "/sys", "/dev", "/etc/hosts", "/etc/passwd", "/etc/localtime"]
+        {
             assert!(tree.contains(path), "{path}");
         }
+        assert!(!tree.contains("/etc/resolv.conf"), "the kernel would take it for the user's");
     }
 
     #[test]

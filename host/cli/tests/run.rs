@@ -323,6 +323,25 @@ fn the_same_sources_give_the_same_bytes() {
 }
 
 #[test]
+fn name_servers_are_the_users_or_the_networks() {
+    let lab = Lab::new();
+    lab.file("go.mod", "module app\n\ngo 1.19\n");
+    let show = "package main\n\nimport \"os\"\n\nfunc main() {\n\
+                text, _ := os.ReadFile(\"/etc/resolv.conf\")\n\tos.Stdout.Write(text)\n}\n";
+    lab.file("main.go", show);
+    lab.file("mine", "nameserver 192.0.2.1\n");
+    let include = ["--include", "mine:/etc/resolv.conf"];
+    for (more, shown) in [(&[][..], "nameserver 10.0.2.3\n"), (&include, "nameserver 192.0.2.1\n")]
+    {
+        let output = lab.kernel(&["build", "-q"]).args(more).output().unwrap();
+        assert!(output.status.success(), "{}", errors(&output));
+        let run = ["run", "--accel", "tcg", "--timeout", "60", "kernel.elf"];
+        let output = lab.kernel(&run).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), shown, "{}", errors(&output));
+    }
+}
+
+#[test]
 fn targets_of_a_project_run_in_order() {
     let lab = Lab::new();
     lab.file(

@@ -13,7 +13,7 @@ use kcore::services::Services;
 use kcore::timers::SystemTime;
 use kcore::{info, warn};
 use kdrv_virtio::VirtioNet;
-use kio::SliceSource;
+use kio::{Errno, SliceSource};
 use knet::{Environment, Stack};
 use kvfs::{OpenFlags, Start};
 
@@ -82,8 +82,11 @@ pub(crate) fn configure(config: &Config<'_>, stack: &Arc<Stack>, services: &Arc<
     }
     if !servers.is_empty() {
         let text: String = servers.iter().map(|ip| format!("nameserver {ip}\n")).collect();
-        if let Err(error) = write_file(services, b"/etc/resolv.conf", text.as_bytes()) {
-            warn!("/etc/resolv.conf: {error}");
+        match make_file(services, b"/etc/resolv.conf", text.as_bytes()) {
+            // No image has one that its user did not put there, and the user wins.
+            Err(Errno::EEXIST) => info!("/etc/resolv.conf stays as the image has it"),
+            Err(error) => warn!("/etc/resolv.conf: {error}"),
+            Ok(()) => {}
         }
     }
 }
@@ -112,10 +115,11 @@ pub(crate) fn work_until<T>(patience: Duration, mut done: impl FnMut() -> Option
     }
 }
 
-fn write_file(services: &Services, path: &[u8], contents: &[u8]) -> kio::Result<()> {
+/// Makes a file where none is.
+fn make_file(services: &Services, path: &[u8], contents: &[u8]) -> kio::Result<()> {
     let root = services.namespace.root();
     let start = Start { root: &root, base: &root };
-    let flags = OpenFlags::WRONLY | OpenFlags::CREAT | OpenFlags::TRUNC;
+    let flags = OpenFlags::WRONLY | OpenFlags::CREAT | OpenFlags::EXCL;
     let opened = services.namespace.open(start, path, flags, 0o644)?;
     let mut source = SliceSource::new(contents);
     opened.file.write_at(0, &mut source)?;
