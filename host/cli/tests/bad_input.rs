@@ -175,6 +175,20 @@ fn a_port_that_is_taken() {
 }
 
 #[test]
+fn ports_that_two_want() {
+    let lab = Lab::new();
+    tiny_image(&lab.path().join("k.elf"), "", "@exit 0\n", End::PowerOff);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let words = [&*port, "gdb", "in use", "--gdb-port"];
+    lab.refuses(&mut lab.kernel(&["run", "--gdb", "--gdb-port", &port, "k.elf"]), 125, &words);
+    drop(listener);
+    let [one, all] = [format!("{port}:80"), format!("0.0.0.0:{port}:81")];
+    let words = ["0.0.0.0", "given twice", &format!("127.0.0.1:{port}")];
+    lab.refuses(&mut lab.kernel(&["run", "-p", &one, "-p", &all, "k.elf"]), 125, &words);
+}
+
+#[test]
 fn memory_that_is_too_small_says_how_much_is_needed() {
     let lab = Lab::new();
     tiny_image(&lab.path().join("k.elf"), "", "@exit 0\n", End::PowerOff);

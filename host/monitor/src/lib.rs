@@ -22,7 +22,7 @@ pub mod wiring;
 pub use accel::{Accelerator, Choice as AcceleratorChoice, ParseError as AcceleratorParseError};
 pub use control::{Event, Listener, Reason};
 pub use machine::{Boot, Machine};
-pub use port::{Error as PortError, Forward, Protocol, check_all as check_ports};
+pub use port::{Error as PortError, Forward, Protocol, check_all as check_ports, check_gdb};
 pub use qemu::{Error as QemuError, Qemu};
 pub use session::{Error as SessionError, Input, Options, Outcome, run};
 pub use size::{ParseError as SizeParseError, Size};

@@ -44,9 +44,12 @@ pub enum Error {
     /// Another program listens there.
     #[error("port {0} is already taken by another program")]
     Taken(SocketAddrV4),
-    /// Two of the pairs want it.
-    #[error("port {0} is given twice; it can lead to one place only")]
-    Twice(SocketAddrV4),
+    /// Two of the pairs want it; 0.0.0.0 is all addresses.
+    #[error("port {0} is given twice{and}; it can lead to one place only", and = also(.1))]
+    Twice(SocketAddrV4, Option<SocketAddrV4>),
+    /// gdb cannot be served there.
+    #[error("gdb cannot be served on port {0}: {1}")]
+    Gdb(u16, io::Error),
     /// The host refuses the port for another reason.
     #[error("cannot listen on {0}: {1}")]
     Refused(SocketAddrV4, io::Error),
@@ -57,7 +60,8 @@ impl Error {
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         match self {
-            Self::Syntax(_) | Self::Twice(_) => None,
+            Self::Syntax(_) | Self::Twice(..) => None,
+            Self::Gdb(..) => Some("choose another port with --gdb-port".to_owned()),
             Self::Taken(address) => Some(format!(
                 "stop that program (find it with: ss -lptn 'sport = :{}') or choose another host port with -p",
                 address.port()
@@ -71,6 +75,11 @@ impl Error {
             Self::Refused(..) => None,
         }
     }
+}
+
+/// How an error tells of another address with the same port.
+fn also(other: &Option<SocketAddrV4>) -> String {
+    other.map(|other| format!(", here and as {other}")).unwrap_or_default()
 }
 
 impl FromStr for Forward {
@@ -99,17 +108,33 @@ impl FromStr for Forward {
 /// Whether all host ports are free and different.
 pub fn check_all(forwards: &[Forward]) -> Result<(), Error> {
     for (index, forward) in forwards.iter().enumerate() {
-        let same =
-            |other: &Forward| other.host == forward.host && other.protocol == forward.protocol;
-        if forwards[..index].iter().any(same) {
-            return Err(Error::Twice(forward.host));
+        if let Some(other) = forwards[..index].iter().find(|other| other.overlaps(forward)) {
+            let other = Some(other.host).filter(|&host| host != forward.host);
+            return Err(Error::Twice(forward.host, other));
         }
         forward.check_free()?;
     }
     Ok(())
 }
 
+/// Whether gdb can be served on a port of this host, beside forwarded ones.
+pub fn check_gdb(port: u16, forwards: &[Forward]) -> Result<(), Error> {
+    let host = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+    let gdb = Forward { host, guest: port, protocol: Protocol::Tcp };
+    if forwards.iter().any(|forward| forward.overlaps(&gdb)) {
+        return Err(Error::Gdb(port, io::Error::other("it is forwarded into the guest")));
+    }
+    TcpListener::bind(host).map(drop).map_err(|error| Error::Gdb(port, error))
+}
+
 impl Forward {
+    /// Whether both want the same port of the host.
+    fn overlaps(&self, other: &Self) -> bool {
+        let (one, two) = (self.host.ip(), other.host.ip());
+        let shared = one == two || one.is_unspecified() || two.is_unspecified();
+        shared && self.host.port() == other.host.port() && self.protocol == other.protocol
+    }
+
     /// Whether the host port is free, found out by taking it for a moment.
     pub fn check_free(&self) -> Result<(), Error> {
         let attempt = match self.protocol {
@@ -158,8 +183,27 @@ mod tests {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let [one, other, udp] = ["80", "81", "80/udp"].map(|guest| format!("{port}:{guest}"));
         let error = check_all(&forwards(&[&one, &other])).unwrap_err();
-        assert!(matches!(error, Error::Twice(_)), "{error}");
+        assert!(matches!(error, Error::Twice(..)), "{error}");
         check_all(&forwards(&[&one, &udp])).unwrap();
+        let (everywhere, elsewhere) = (format!("0.0.0.0:{other}"), format!("127.0.0.2:{other}"));
+        for pair in [[&*one, &*everywhere], [&*everywhere, &*one]] {
+            let error = check_all(&forwards(&pair)).unwrap_err();
+            assert!(error.to_string().contains("0.0.0.0"), "{error}");
+            assert!(error.to_string().contains("127.0.0.1"), "{error}");
+        }
+        check_all(&forwards(&[&one, &elsewhere])).unwrap();
+    }
+
+    #[test]
+    fn gdb_has_a_port_of_its_own() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let error = check_gdb(port, &[]).unwrap_err();
+        assert!(error.advice().unwrap().contains("--gdb-port"), "{error}");
+        drop(listener);
+        check_gdb(port, &[]).unwrap();
+        let forward = format!("0.0.0.0:{port}:80").parse().unwrap();
+        assert!(check_gdb(port, &[forward]).is_err());
     }
 
     #[test]

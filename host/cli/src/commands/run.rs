@@ -42,6 +42,9 @@ fn prepare(run: &Run) -> Result<(Qemu, Image, Machine), Failure> {
     let qemu = Qemu::locate()?;
     let memory = memory(run, &image)?;
     bhojpur_monitor::check_ports(&run.ports)?;
+    if run.gdb {
+        bhojpur_monitor::check_gdb(run.gdb_port, &run.ports)?;
+    }
     bhojpur_monitor::volume::check_room(&run.volumes)?;
     bhojpur_monitor::volume::check_all(&run.volumes)?;
     let (accelerator, reason) = run.accel.resolve().map_err(|why| {

@@ -182,8 +182,8 @@ pub(crate) fn check_ports(machine: &Machine) -> Result<()> {
 
 fn port_error(error: PortError) -> Error {
     let kind = match &error {
-        PortError::Syntax(_) | PortError::Twice(_) => ErrorKind::Invalid,
-        PortError::Taken(_) => ErrorKind::Conflict,
+        PortError::Syntax(_) | PortError::Twice(..) => ErrorKind::Invalid,
+        PortError::Taken(_) | PortError::Gdb(..) => ErrorKind::Conflict,
         PortError::Refused(_, source) => match source.kind() {
             io::ErrorKind::AddrNotAvailable => ErrorKind::Invalid,
             _ => ErrorKind::Failed,
