@@ -37,6 +37,9 @@ pub enum Error {
         /// Why it cannot be read.
         source: io::Error,
     },
+    /// A volume would lie over the program.
+    #[error("a volume on {0} would hide the program, which lies in {PROGRAM_DIRECTORY}")]
+    Hides(String),
     /// The output cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -54,6 +57,9 @@ impl Error {
         match self {
             Self::Shared(error) => error.advice(),
             Self::Write { source, .. } => write_advice(source).map(str::to_owned),
+            Self::Hides(_) => {
+                Some("mount it on a directory of its own, for example /data".to_owned())
+            }
             Self::Host { .. } => {
                 Some("--include and --mount take HOST:GUEST, and HOST has to exist".to_owned())
             }
@@ -77,6 +83,26 @@ pub fn write_advice(error: &io::Error) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// Whether what is to be mounted is a volume, and not a directory of the host.
+fn is_volume(host: &str) -> bool {
+    ["/dev/", "LABEL=", "UUID="].iter().any(|prefix| host.starts_with(prefix)) || host == "tmpfs"
+}
+
+/// Whether something can be mounted at a place of the guest: a volume there must leave the program
+/// in sight.
+pub fn check_mount(host: &str, guest: &str) -> Result<(), Error> {
+    let mut place = Vec::new();
+    for part in guest.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        if part == ".." {
+            place.pop();
+        } else {
+            place.push(part);
+        }
+    }
+    let hides = place.is_empty() || format!("/{}", place.join("/")) == PROGRAM_DIRECTORY;
+    if hides && is_volume(host) { Err(Error::Hides(guest.to_owned())) } else { Ok(()) }
 }
 
 /// An image that is being put together.
@@ -133,11 +159,10 @@ impl Assembly {
     /// Mounts a volume when the guest starts. A directory of the host is included instead:
     /// the root of the guest can be written to, in memory.
     pub fn mount(&mut self, host: &str, guest: &str) -> Result<(), Error> {
-        let volume = ["/dev/", "LABEL=", "UUID="].iter().any(|prefix| host.starts_with(prefix))
-            || host == "tmpfs";
-        if !volume {
+        if !is_volume(host) {
             return self.include(Path::new(host), guest);
         }
+        check_mount(host, guest)?;
         self.tree.add_directory(guest, Attributes::DIRECTORY)?;
         self.config.mounts.push(OwnedMount {
             kind: if host == "tmpfs" { "tmpfs" } else { "auto" }.to_owned(),
@@ -157,5 +182,23 @@ impl Assembly {
             error => Error::Image(error),
         })?;
         Ok(Sizes { image: layout.file_size, root: plan.size() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_leave_the_program_in_sight() {
+        for guest in ["/", "//", "/app", "/app/", "//app/.", "/data/../app", "/.."] {
+            for host in ["tmpfs", "/dev/vdb", "LABEL=x", "UUID=x"] {
+                assert!(matches!(check_mount(host, guest), Err(Error::Hides(_))), "{host}:{guest}");
+            }
+            check_mount("./directory", guest).unwrap();
+        }
+        for guest in ["/data", "/app/data", "/application", "/srv/app"] {
+            check_mount("tmpfs", guest).unwrap();
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bhojpur_build::assemble::check_mount;
 use bhojpur_formats::pack::Format;
 use bhojpur_monitor::{AcceleratorChoice, Forward, Size, Volume};
 use clap::{Args, Parser, Subcommand};
@@ -77,7 +78,7 @@ pub struct Build {
     pub args: Vec<OsString>,
     /// Mount a volume when the guest starts: a device (/dev/vdb), LABEL=x, UUID=x or tmpfs. A directory of this
     /// machine is copied into the image; what the program writes there stays in memory
-    #[arg(long = "mount", value_name = "HOST:GUEST", value_parser = pair)]
+    #[arg(long = "mount", value_name = "HOST:GUEST", value_parser = mount)]
     pub mounts: Vec<Pair>,
     /// Put a file or directory of this machine into the image
     #[arg(long = "include", value_name = "HOST:GUEST", value_parser = pair)]
@@ -235,6 +236,16 @@ pub fn pair(text: &str) -> Result<Pair, String> {
         ));
     }
     Ok(Pair { host: host.to_owned(), guest: guest.to_owned() })
+}
+
+/// Parses `HOST:GUEST` of what is mounted.
+pub fn mount(text: &str) -> Result<Pair, String> {
+    let pair = pair(text)?;
+    check_mount(&pair.host, &pair.guest).map_err(|error| match error.advice() {
+        Some(advice) => format!("{error}; {advice}"),
+        None => error.to_string(),
+    })?;
+    Ok(pair)
 }
 
 /// Parses `NAME=VALUE`.

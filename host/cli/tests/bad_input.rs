@@ -255,6 +255,9 @@ fn wrong_words_are_wrong_usage() {
         (&["run", "--accel", "magic", "k.elf"], "magic"),
         (&["build", "--env", "NAME"], "NAME=VALUE"),
         (&["build", "--include", "a:b"], "absolute"),
+        (&["build", "--mount", "tmpfs:/"], "hide the program"),
+        (&["build", "--mount", "tmpfs:/app"], "hide the program"),
+        (&["run", "-v", "d.img:/app", "k.elf"], "/app"),
         (&["frobnicate"], "frobnicate"),
         (&["pack", "-o", "a", "--format", "floppy"], "floppy"),
     ] {

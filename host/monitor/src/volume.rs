@@ -111,12 +111,12 @@ impl FromStr for Volume {
             Some((target, "ro")) => (target, true),
             Some((_, option)) => return Err(Error::Unknown(option.to_owned())),
         };
-        let named = |part: &str| part != "." && part != "..";
-        let kernels = |top: &str| target == top || target.starts_with(&format!("{top}/"));
-        if target.trim_end_matches('/').is_empty()
-            || !target.split('/').all(named)
+        let parts: Vec<&str> = target.split('/').filter(|part| !part.is_empty()).collect();
+        // The kernel's own, and what the program lies in.
+        let taken = matches!(parts[..], [] | ["proc" | "sys" | "dev", ..] | ["app"]);
+        if taken
+            || parts.iter().any(|part| matches!(*part, "." | ".."))
             || target.chars().any(char::is_control)
-            || ["/proc", "/sys", "/dev"].into_iter().any(kernels)
         {
             return Err(Error::Target(target.to_owned()));
         }
@@ -239,10 +239,13 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
+        assert!("a:/app/data".parse::<Volume>().is_ok());
         for text in ["", "a.img", "a.img:data", ":/data", "a.img:ro"] {
             assert!(matches!(text.parse::<Volume>(), Err(Error::Syntax(_))), "{text:?}");
         }
-        for text in ["a:/", "a:/proc", "a:/dev/shm", "a:/x/../y", "a:/:ro"] {
+        for text in
+            ["a:/", "a:/app", "a://app/:ro", "a://", "a:/proc", "a:/dev/shm", "a:/x/../y", "a:/:ro"]
+        {
             assert!(matches!(text.parse::<Volume>(), Err(Error::Target(_))), "{text:?}");
         }
     }

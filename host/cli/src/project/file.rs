@@ -15,7 +15,7 @@ use bhojpur_monitor::{Forward, Protocol, Size};
 use toml_edit::{Document, Item, TableLike, Value};
 
 use crate::Failure;
-use crate::arguments::{Pair, pair, variable};
+use crate::arguments::{Pair, mount, pair, variable};
 
 /// The name of the file.
 pub const FILE_NAME: &str = "builderfile.toml";
@@ -140,7 +140,7 @@ impl BuilderFile {
                 }
                 "flags" => file.flags = strings(item)?.into_iter().map(OsString::from).collect(),
                 "environment" => file.environment = environment(item)?,
-                "mounts" => file.mounts = parsed(item, pair)?,
+                "mounts" => file.mounts = parsed(item, mount)?,
                 "includes" => file.includes = parsed(item, pair)?,
                 "memory" => file.memory = Some(memory(item)?),
                 "cpus" => file.cpus = cpus(item)?,
