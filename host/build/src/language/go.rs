@@ -105,6 +105,25 @@ impl Go {
         Ok(executable.is_file().then_some(toolchain.version))
     }
 
+    /// What turns the output of a test program into JSON.
+    pub const TEST2JSON: &str = "go tool test2json";
+
+    /// [`Self::TEST2JSON`] for one package, with the time of each line.
+    pub fn test2json(directory: &Path, package: &Package) -> Result<Command, Error> {
+        let toolchain = Toolchain::locate(&Tools::default())?;
+        // A tool of this machine: none for the guest.
+        let mut command = toolchain.tools.command(&toolchain.program);
+        command.current_dir(directory).args(["tool", "test2json", "-t", "-p"]);
+        command.arg(&package.import_path);
+        Ok(command)
+    }
+
+    /// Whether the user wants cgo, which is off without a word.
+    #[must_use]
+    pub fn explicit_cgo() -> bool {
+        explicit_cgo(&Tools::default())
+    }
+
     /// The root of the Go installation.
     pub fn root() -> Result<PathBuf, Error> {
         let toolchain = Toolchain::locate(&Tools::default())?;
@@ -189,7 +208,7 @@ impl Toolchain {
 
     /// What the user says about cgo; without a word, programs are static.
     fn explicit_cgo(&self) -> bool {
-        self.tools.variable("CGO_ENABLED").is_some_and(|value| value == "1")
+        explicit_cgo(&self.tools)
     }
 
     /// Whether the program has C in packages of its own. C in the standard library alone
@@ -205,6 +224,10 @@ impl Toolchain {
         // Errors of the program are left to the build, which shows them best.
         Ok(output.status.success() && output.stdout.iter().any(|byte| !byte.is_ascii_whitespace()))
     }
+}
+
+fn explicit_cgo(tools: &Tools) -> bool {
+    tools.variable("CGO_ENABLED").is_some_and(|value| value == "1")
 }
 
 /// A tool that could not be started, or was ended.

@@ -3,6 +3,7 @@
 
 mod flags;
 mod report;
+mod table;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -23,11 +24,11 @@ use super::{build, run};
 use crate::Failure;
 use crate::arguments::Test;
 use flags::Flags;
-use report::{Capture, Report};
+use report::{Lines, Report};
 
 /// Builds and runs the tests of all packages.
 pub fn execute(test: &Test) -> Result<ExitCode, Failure> {
-    let flags = Flags::parse(&test.flags).map_err(Failure::new)?;
+    let flags = Flags::parse(&test.flags, Go::explicit_cgo()).map_err(Failure::new)?;
     let qemu = Qemu::locate()?;
     let (accelerator, reason) =
         test.accel.resolve().map_err(|why| Failure::new(format!("KVM cannot be used: {why}")))?;
@@ -78,7 +79,7 @@ enum Built {
 impl Runner<'_> {
     /// Whether all tests passed. The next package is compiled while one runs.
     fn run_all(&self, packages: &[Package]) -> Result<bool, Failure> {
-        let mut report = Report::new(self.flags.verbose);
+        let mut report = Report::new(self.flags.json);
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::sync_channel(1);
             scope.spawn(move || {
@@ -90,8 +91,8 @@ impl Runner<'_> {
             });
             for (package, built) in receiver {
                 match built? {
-                    Built::NoTests => report.no_tests(package),
-                    Built::Broken(output) => report.broken(package, &output),
+                    Built::NoTests => report.no_tests(package, self.lines(package)?),
+                    Built::Broken(output) => report.broken(package, &output, self.lines(package)?),
                     Built::Image { file, memory } => {
                         self.run(package, file.path(), memory, &mut report)?;
                     }
@@ -110,13 +111,16 @@ impl Runner<'_> {
         let directory = tempfile::tempdir().map_err(scratch)?;
         let name = package.import_path.rsplit('/').next().unwrap_or("package");
         let executable = directory.path().join(format!("{name}.test"));
-        match Go::build_test(&self.directory, package, &self.flags.build, &executable) {
-            Ok(Some(_)) => {}
+        let flags = [&self.flags.build[..], &self.flags.compile].concat();
+        let version = match Go::build_test(&self.directory, package, &flags, &executable) {
+            Ok(Some(version)) => version,
             Ok(None) => return Ok(Built::NoTests),
             Err(Error::Compile { output, .. }) => return Ok(Built::Broken(output)),
             Err(error) => return Err(error.into()),
-        }
-        let assembly = self.assemble(package, &executable, name)?;
+        };
+        let mut assembly = self.assemble(package, &executable, name)?;
+        let words = self.flags.program(&version);
+        assembly.config.args.extend(words.iter().map(|flag| flag.as_bytes().to_vec()));
         let file = tempfile::Builder::new().suffix(".elf").tempfile().map_err(scratch)?;
         let sizes = assembly.write(KERNEL, file.path())?;
         let compiling = if self.test.toolchain { COMPILER_MEMORY } else { 0 };
@@ -146,7 +150,6 @@ impl Runner<'_> {
         config.set_env("PWD", &package.directory.to_string_lossy());
         run::set_env(config, &self.test.env);
         bhojpur_monitor::network::configure(config);
-        config.args.extend(self.flags.program().iter().map(|flag| flag.as_bytes().to_vec()));
         Ok(assembly)
     }
 
@@ -204,6 +207,13 @@ impl Runner<'_> {
         Ok(())
     }
 
+    /// Where all that is said about a package goes.
+    fn lines(&self, package: &Package) -> Result<Lines, Failure> {
+        let json = self.flags.json;
+        let converter = json.then(|| Go::test2json(&self.directory, package)).transpose()?;
+        Lines::new(self.flags.verbose || json, converter)
+    }
+
     fn run(
         &self,
         package: &Package,
@@ -222,9 +232,9 @@ impl Runner<'_> {
             volumes: Vec::new(),
             extra: Vec::<OsString>::new(),
         };
-        let capture = Capture::new(self.flags.verbose);
+        let lines = self.lines(package)?;
         let options = Options {
-            output: Box::new(capture.clone()),
+            output: Box::new(lines.clone()),
             input: Input::None,
             timeout: Some(self.flags.host_timeout()),
         };
@@ -234,7 +244,7 @@ impl Runner<'_> {
             run::tell(&event, self.test.verbose, &symbols);
         })?;
         let interrupted = matches!(outcome, Outcome::Stopped(_));
-        report.ran(package, &outcome, &capture.into_text(), start.elapsed());
+        report.ran(package, &outcome, lines, start.elapsed());
         if interrupted { Err(Failure::new("interrupted").with_status(130)) } else { Ok(()) }
     }
 }

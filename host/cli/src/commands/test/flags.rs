@@ -4,80 +4,53 @@
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
-/// Flags of the test program that take a value (`go help testflag`).
-const WITH_VALUE: &[&str] = &[
-    "bench",
-    "benchtime",
-    "blockprofile",
-    "blockprofilerate",
-    "count",
-    "cpu",
-    "cpuprofile",
-    "fuzz",
-    "fuzztime",
-    "fuzzminimizetime",
-    "list",
-    "memprofile",
-    "memprofilerate",
-    "mutexprofile",
-    "mutexprofilefraction",
-    "outputdir",
-    "parallel",
-    "run",
-    "shuffle",
-    "skip",
-    "timeout",
-    "trace",
-];
-
-/// Flags of the test program that are on or off.
-const SWITCHES: &[&str] = &["benchmem", "failfast", "fullpath", "short", "v"];
-
-/// Flags of the build that take a value (`go help build`).
-const BUILD_WITH_VALUE: &[&str] = &[
-    "asmflags",
-    "buildmode",
-    "compiler",
-    "gccgoflags",
-    "gcflags",
-    "installsuffix",
-    "ldflags",
-    "mod",
-    "modfile",
-    "overlay",
-    "p",
-    "pgo",
-    "pkgdir",
-    "tags",
-    "toolexec",
-    "covermode",
-    "coverpkg",
-];
+use super::table::{self, Home};
 
 /// `go test` gives up on a test program after this time.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 /// What starting and ending the machine may take beside.
 const MACHINE_TIME: Duration = Duration::from_secs(60);
 
+/// How a flag is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// Alone, or with `=false`.
+    Switch,
+    /// With a value, in the same word or the next.
+    Value,
+}
+
 /// The flags, divided.
 #[derive(Debug, Default)]
 pub(super) struct Flags {
-    /// For the build.
+    /// For whatever looks at packages.
     pub(super) build: Vec<OsString>,
+    /// For `go test -c`, beside those.
+    pub(super) compile: Vec<OsString>,
     /// Whether all output is shown.
     pub(super) verbose: bool,
+    /// Whether the output is JSON.
+    pub(super) json: bool,
     test: Vec<OsString>,
+    /// What only the tests themselves understand.
+    own: Vec<OsString>,
     timeout: Option<Duration>,
 }
 
 impl Flags {
-    /// Divides the flags; what follows `-args` is for the tests themselves.
-    pub(super) fn parse(words: &[OsString]) -> Result<Self, String> {
+    /// Divides the flags; what follows `-args` is for the tests themselves. `cgo` tells whether
+    /// the build may use it.
+    pub(super) fn parse(words: &[OsString], cgo: bool) -> Result<Self, String> {
         let mut flags = Self::default();
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let text = word.to_str().unwrap_or_default();
             let Some(flag) = text.strip_prefix('-') else {
+                // It may be the value of the tests' own flag before it, as `go test` has it.
+                if !flags.own.is_empty() {
+                    flags.own.push(word.clone());
+                    continue;
+                }
                 return Err(format!(
                     "{} is not a flag of `go test`; packages go before the --",
                     word.display()
@@ -85,7 +58,7 @@ impl Flags {
             };
             let flag = flag.strip_prefix('-').unwrap_or(flag);
             if flag == "args" {
-                flags.test.extend(words.by_ref().cloned());
+                flags.own.extend(words.by_ref().cloned());
                 break;
             }
             let (name, mut value) = match flag.split_once('=') {
@@ -93,25 +66,48 @@ impl Flags {
                 None => (flag, None),
             };
             let name = name.strip_prefix("test.").unwrap_or(name);
-            let takes_value = WITH_VALUE.contains(&name) || BUILD_WITH_VALUE.contains(&name);
-            if takes_value && value.is_none() {
+            let Some((kind, home)) = table::find(name) else {
+                flags.own.push(word.clone());
+                continue;
+            };
+            if let Home::Refused(why) = home {
+                return Err(format!("-{name} is not supported: {why}"));
+            }
+            if kind == Word::Value && value.is_none() {
                 value =
                     Some(words.next().cloned().ok_or_else(|| format!("-{name} needs a value"))?);
             }
-            if WITH_VALUE.contains(&name) || SWITCHES.contains(&name) {
-                flags.test_flag(name, value.as_deref())?;
-            } else {
-                flags.build.push(joined("-", name, value.as_deref()));
-            }
+            flags.add(name, value.as_deref(), home, cgo)?;
         }
         Ok(flags)
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        value: Option<&OsStr>,
+        home: Home,
+        cgo: bool,
+    ) -> Result<(), String> {
+        let on = value.is_none_or(|value| value != "false");
+        match home {
+            Home::Instrument if on && !cgo => {
+                return Err(format!("-{name} needs cgo: set CGO_ENABLED=1, and have a C compiler"));
+            }
+            Home::Build | Home::Instrument => self.build.push(joined("-", name, value)),
+            Home::Compile => self.compile.push(joined("-", name, value)),
+            Home::Json => self.json = on,
+            Home::Program => self.test_flag(name, value)?,
+            Home::Refused(why) => return Err(format!("-{name} is not supported: {why}")),
+        }
+        Ok(())
     }
 
     fn test_flag(&mut self, name: &str, value: Option<&OsStr>) -> Result<(), String> {
         let text = value.and_then(OsStr::to_str);
         match name {
             "v" => self.verbose = text != Some("false"),
-            "bench" => self.verbose = true,
+            "bench" | "list" => self.verbose = true,
             "timeout" => {
                 let text = text.unwrap_or_default();
                 let timeout = duration(text)
@@ -124,13 +120,19 @@ impl Flags {
         Ok(())
     }
 
-    /// The flags that the test program gets.
-    pub(super) fn program(&self) -> Vec<OsString> {
+    /// The flags that the test program of a Go of this version gets.
+    pub(super) fn program(&self, version: &str) -> Vec<OsString> {
         let mut flags = vec![OsString::from("-test.paniconexit0")];
         if self.timeout.is_none() {
             flags.push(format!("-test.timeout={}s", DEFAULT_TIMEOUT.as_secs()).into());
         }
+        if self.json {
+            // Where it knows of test2json it marks its own lines, since 1.20.
+            let old = version.starts_with("go1.19");
+            flags.push(if old { "-test.v=true" } else { "-test.v=test2json" }.into());
+        }
         flags.extend(self.test.iter().cloned());
+        flags.extend(self.own.iter().cloned());
         flags
     }
 
@@ -184,8 +186,12 @@ fn duration(text: &str) -> Option<Duration> {
 mod tests {
     use super::*;
 
+    fn try_parse(words: &[&str], cgo: bool) -> Result<Flags, String> {
+        Flags::parse(&words.iter().map(OsString::from).collect::<Vec<_>>(), cgo)
+    }
+
     fn parse(words: &[&str]) -> Flags {
-        Flags::parse(&words.iter().map(OsString::from).collect::<Vec<_>>()).unwrap()
+        try_parse(words, false).unwrap()
     }
 
     #[test]
@@ -198,17 +204,47 @@ mod tests {
             "x",
             "--count=2",
             "-short",
-            "-race",
+            "-vet=off",
+            "-cover",
+            "-update",
+            "golden",
             "-args",
             "-v=3",
         ]);
-        assert_eq!(flags.build, ["-tags=x", "-race"]);
-        let program = flags.program();
+        assert_eq!(flags.build, ["-tags=x"]);
+        assert_eq!(flags.compile, ["-vet=off", "-cover"]);
+        let own = ["-update", "golden", "-v=3"];
+        let program = flags.program("go1.19.8");
         assert_eq!(
             program[2..],
-            ["-test.run=A|B", "-test.v", "-test.count=2", "-test.short", "-v=3"]
+            [&["-test.run=A|B", "-test.v", "-test.count=2", "-test.short"][..], &own].concat()
         );
-        assert!(flags.verbose);
+        assert!(flags.verbose && !flags.json);
+    }
+
+    #[test]
+    fn json_asks_the_program_for_what_the_converter_reads() {
+        let flags = parse(&["-json"]);
+        assert!(flags.json && flags.build.is_empty() && flags.compile.is_empty());
+        assert_eq!(flags.program("go1.19.8")[2..], ["-test.v=true"]);
+        assert_eq!(flags.program("go1.20")[2..], ["-test.v=test2json"]);
+        assert_eq!(flags.program("go1.26rc1")[2..], ["-test.v=test2json"]);
+        assert!(!parse(&["-json=false"]).json);
+    }
+
+    #[test]
+    fn instruments_need_cgo() {
+        assert!(try_parse(&["-race"], false).unwrap_err().contains("-race needs cgo"));
+        assert_eq!(try_parse(&["-race"], true).unwrap().build, ["-race"]);
+    }
+
+    #[test]
+    fn what_is_not_supported_says_why() {
+        for word in ["-c", "-o=x", "-exec", "-fuzz=F", "-coverprofile=c", "-trace=t", "-n"] {
+            let said = try_parse(&[word], true).unwrap_err();
+            let name = word.split('=').next().unwrap();
+            assert!(said.starts_with(&format!("{name} is not supported: ")), "{said}");
+        }
     }
 
     #[test]
@@ -218,14 +254,13 @@ mod tests {
             Duration::from_secs(90) + MACHINE_TIME
         );
         assert!(parse(&["-timeout=0"]).host_timeout() > Duration::from_secs(1 << 20));
-        assert_eq!(parse(&[]).program()[1], "-test.timeout=600s");
+        assert_eq!(parse(&[]).program("go1.19.8")[1], "-test.timeout=600s");
     }
 
     #[test]
     fn nonsense_is_refused() {
         for words in [&["-timeout", "soon"][..], &["-run"], &["./..."], &["-timeout", ""]] {
-            let words: Vec<_> = words.iter().map(OsString::from).collect();
-            assert!(Flags::parse(&words).is_err(), "{words:?}");
+            assert!(try_parse(words, true).is_err(), "{words:?}");
         }
         assert_eq!(duration("1.5s"), Some(Duration::from_millis(1500)));
         assert_eq!(duration("5"), None);

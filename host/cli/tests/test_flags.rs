@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `kernel test` with the flags and package names that `go test` takes.
+
+mod support;
+
+use std::process::Output;
+
+use support::{Lab, errors};
+
+const PROGRAM: &str =
+    "package ok\n\nfunc Half(a int) int {\n\tif a < 0 {\n\t\treturn 0\n\t}\n\treturn a / 2\n}\n";
+const TESTS: &str = "package ok\n\nimport (\n\t\"os\"\n\t\"testing\"\n)\n\n\
+    func TestHalf(t *testing.T) {\n\tif Half(4) != 2 {\n\t\tt.Fatal()\n\t}\n}\n\n\
+    func TestMode(t *testing.T) {\n\tif os.Getenv(\"MODE\") == \"fail\" {\n\t\tt.Fatal(\"asked to\")\n\t}\n}\n";
+
+/// A module with the package `ok`.
+fn module() -> Lab {
+    let lab = Lab::new();
+    lab.file("go.mod", "module m\n\ngo 1.19\n");
+    lab.file("ok/ok.go", PROGRAM);
+    lab.file("ok/ok_test.go", TESTS);
+    lab
+}
+
+fn test(lab: &Lab, words: &[&str]) -> Output {
+    lab.kernel(&["test", "--accel", "tcg"]).args(words).output().unwrap()
+}
+
+#[track_caller]
+fn says(output: &Output, status: i32, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(status), "{said}{}", errors(output));
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+}
+
+#[test]
+fn flags_of_the_compiler_alone_and_of_the_program() {
+    let lab = module();
+    let output = test(&lab, &["./ok", "--", "-cover", "-vet=off"]);
+    says(&output, 0, &["ok  \tm/ok\t", "\tcoverage: 66.7% of statements\n"]);
+    says(&test(&lab, &["./ok", "--", "-list", "."]), 0, &["TestHalf\nTestMode\nok  \tm/ok\t"]);
+}
+
+#[test]
+fn json_is_that_of_go() {
+    let lab = module();
+    lab.file("none/none.go", "package none\n");
+    let output = test(&lab, &["./...", "--env", "MODE=fail", "--", "-json"]);
+    let words = [
+        "\"Action\":\"skip\",\"Package\":\"m/none\"",
+        "\"Action\":\"pass\",\"Package\":\"m/ok\",\"Test\":\"TestHalf\"",
+        "\"Action\":\"fail\",\"Package\":\"m/ok\",\"Test\":\"TestMode\"",
+        "\"Action\":\"fail\",\"Package\":\"m/ok\",\"Elapsed\"",
+    ];
+    says(&output, 1, &words);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.lines().all(|line| line.starts_with('{')), "{said}");
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_its_name() {
+    let lab = module();
+    for flag in ["-c", "-o=x", "-exec=x", "-fuzz=F", "-coverprofile=c.out", "-cpuprofile=p"] {
+        let name = flag.split('=').next().unwrap();
+        let words = [&*format!("error: {name} is not supported: ")];
+        let mut command = lab.kernel(&["test", "./ok", "--", flag]);
+        lab.refuses(&mut command, 1, &words);
+    }
+    let words = ["-race needs cgo: set CGO_ENABLED=1"];
+    lab.refuses(&mut lab.kernel(&["test", "./ok", "--", "-race"]), 1, &words);
+}
