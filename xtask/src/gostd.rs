@@ -104,7 +104,8 @@ struct Session {
     goroot: PathBuf,
     tool: Option<PathBuf>,
     place: PathBuf,
-    memory: String,
+    /// When it is not the usual one, which counts the image and the toolchain in.
+    memory: Option<String>,
     cpus: String,
     limit: Duration,
 }
@@ -125,7 +126,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         go,
         tool,
         place,
-        memory: flags.value("memory").unwrap_or("1G").to_owned(),
+        memory: flags.value("memory").map(str::to_owned),
         cpus: flags.value("cpus").unwrap_or("1").to_owned(),
         limit: Duration::from_secs(flags.number("timeout", 300)?),
     };
@@ -239,7 +240,8 @@ impl Session {
         let Some(tool) = &self.tool else { return Ok((host.clone(), host)) };
         let guest = survive(&names, |pattern| {
             let mut command = process::leashed(tool);
-            command.args(["test", "--accel", "tcg", "-m", &self.memory, "-c", &self.cpus]);
+            command.args(["test", "--accel", "tcg", "-c", &self.cpus]);
+            command.args(self.memory.iter().flat_map(|memory| ["-m", memory.as_str()]));
             // Tests of os look into a directory that every Unix has.
             let mut program = self.goroot.join("bin/gofmt").into_os_string();
             program.push(":/usr/bin/gofmt");

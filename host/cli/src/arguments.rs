@@ -185,9 +185,9 @@ Examples:
   kernel test ./... -- -v -run 'TestServer|TestClient'
   kernel test strconv sort -- -short -count 1")]
 pub struct Test {
-    /// Memory of the guest
-    #[arg(short, long, value_name = "SIZE", default_value = "1G")]
-    pub memory: Size,
+    /// Memory of the guest [default: what the image needs and 1G]
+    #[arg(short, long, value_name = "SIZE")]
+    pub memory: Option<Size>,
     /// Processors of the guest
     #[arg(short, long, value_name = "CPUS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
     pub cpus: u32,

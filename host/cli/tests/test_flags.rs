@@ -71,3 +71,11 @@ fn what_cannot_be_is_refused_by_its_name() {
     let words = ["-race needs cgo: set CGO_ENABLED=1"];
     lab.refuses(&mut lab.kernel(&["test", "./ok", "--", "-race"]), 1, &words);
 }
+
+#[test]
+fn memory_that_is_too_small_says_how_much_is_needed() {
+    let lab = module();
+    let words = ["5 MiB of memory is too small for the tests of m/ok: it needs at least", "-m"];
+    lab.refuses(&mut lab.kernel(&["test", "--accel", "tcg", "-m", "5M", "./ok"]), 1, &words);
+    says(&test(&lab, &["-m", "64M", "./ok"]), 0, &["ok  \tm/ok"]);
+}

@@ -113,15 +113,20 @@ fn nameless(content: &[u8]) -> io::Result<File> {
 
 fn memory(run: &Run, image: &Image) -> Result<Size, Failure> {
     let Some(memory) = run.memory else { return Ok(image.usual_memory) };
-    if memory < image.least_memory {
-        return Err(Failure::new(format!(
-            "{memory} of memory is too small for {}: it needs at least {}",
-            run.image.display(),
-            image.least_memory
-        ))
-        .advise(format!("give it more, for example -m {}M", image.usual_memory.as_mebibytes())));
-    }
+    check_memory(memory, image, &run.image.display().to_string())?;
     Ok(memory)
+}
+
+/// Refuses an amount of memory with which the image does not start.
+pub(super) fn check_memory(memory: Size, image: &Image, name: &str) -> Result<(), Failure> {
+    if memory >= image.least_memory {
+        return Ok(());
+    }
+    let least = image.least_memory;
+    Err(Failure::new(format!(
+        "{memory} of memory is too small for {name}: it needs at least {least}"
+    ))
+    .advise(format!("give it more, for example -m {}M", image.usual_memory.as_mebibytes())))
 }
 
 /// The record that replaces the one in the image: what this run asks for, and what this

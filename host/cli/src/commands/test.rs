@@ -21,8 +21,8 @@ use bhojpur_kernel_embedded::KERNEL;
 use bhojpur_monitor::{Accelerator, Boot, Input, Machine, Options, Outcome, Qemu, Size};
 
 use super::{build, run};
-use crate::Failure;
 use crate::arguments::Test;
+use crate::{Failure, image};
 use flags::Flags;
 use report::{Lines, Report};
 
@@ -47,6 +47,8 @@ pub fn execute(test: &Test) -> Result<ExitCode, Failure> {
     Ok(if runner.run_all(&packages)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What tests get beside their image when the user says nothing.
+pub(crate) const USUAL_MEMORY: Size = Size::mebibytes(1024);
 /// What compilers and their results take beside the tests, in bytes.
 const COMPILER_MEMORY: u64 = 1 << 30;
 
@@ -123,8 +125,19 @@ impl Runner<'_> {
         assembly.config.args.extend(words.iter().map(|flag| flag.as_bytes().to_vec()));
         let file = tempfile::Builder::new().suffix(".elf").tempfile().map_err(scratch)?;
         let sizes = assembly.write(KERNEL, file.path())?;
-        let compiling = if self.test.toolchain { COMPILER_MEMORY } else { 0 };
-        Ok(Built::Image { file, memory: Size(self.test.memory.0 + compiling + sizes.image) })
+        let memory = self.memory(package, file.path(), sizes.image)?;
+        Ok(Built::Image { file, memory })
+    }
+
+    /// What the machine gets: what the user says, if the image starts with it.
+    fn memory(&self, package: &Package, file: &Path, size: u64) -> Result<Size, Failure> {
+        let Some(memory) = self.test.memory else {
+            let compiling = if self.test.toolchain { COMPILER_MEMORY } else { 0 };
+            return Ok(Size(USUAL_MEMORY.0 + compiling + size));
+        };
+        let name = format!("the tests of {}", package.import_path);
+        run::check_memory(memory, &image::open(file)?, &name)?;
+        Ok(memory)
     }
 
     /// The test program with the package's directory at the same path as here.

@@ -165,9 +165,10 @@ impl Project<'_> {
     }
 
     fn test(&self) -> Test {
-        let default = bhojpur_monitor::Size::mebibytes(1024);
+        // The project says what its program needs; tests get no less than without it.
+        let usual = commands::test::USUAL_MEMORY;
         Test {
-            memory: self.file.memory.unwrap_or(default).max(default),
+            memory: self.file.memory.filter(|memory| *memory > usual),
             cpus: self.file.cpus,
             env: self.file.environment.clone(),
             toolchain: false,
