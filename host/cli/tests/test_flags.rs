@@ -79,3 +79,15 @@ fn memory_that_is_too_small_says_how_much_is_needed() {
     lab.refuses(&mut lab.kernel(&["test", "--accel", "tcg", "-m", "5M", "./ok"]), 1, &words);
     says(&test(&lab, &["-m", "64M", "./ok"]), 0, &["ok  \tm/ok"]);
 }
+
+#[test]
+fn files_make_up_a_package() {
+    let lab = module();
+    let tests = "package ok\n\nimport (\n\t\"os\"\n\t\"testing\"\n)\n\n\
+        func TestPlace(t *testing.T) {\n\tif _, err := os.Stat(\"ok.go\"); err != nil {\n\t\tt.Fatal(err)\n\t}\n}\n";
+    lab.file("ok/place_test.go", tests);
+    let output = test(&lab, &["./ok/place_test.go", "--", "-v"]);
+    says(&output, 0, &["--- PASS: TestPlace", "ok  \tcommand-line-arguments\t"]);
+    says(&test(&lab, &["ok/ok.go", "ok/ok_test.go"]), 0, &["ok  \tcommand-line-arguments\t"]);
+    lab.refuses(&mut lab.kernel(&["test", "ok/none_test.go"]), 1, &["none_test.go"]);
+}

@@ -32,6 +32,8 @@ pub struct Go;
 pub struct Package {
     /// Its import path.
     pub import_path: String,
+    /// How `go test` is told which one it is: the import path, or the files that make it up.
+    pub arguments: Vec<String>,
     /// Its directory on the host.
     pub directory: PathBuf,
     /// Whether it is of Go's standard library.
@@ -87,7 +89,8 @@ impl Go {
         command.args(["list", "-f", format]).args(flags).args(patterns);
         let output = toolchain.run(&mut command)?;
         check("go list", &output)?;
-        Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(parse_package).collect())
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.lines().filter_map(|line| parse_package(line, patterns)).collect())
     }
 
     /// Builds the test program of one package; `None` when it has no tests.
@@ -99,7 +102,7 @@ impl Go {
     ) -> Result<Option<String>, Error> {
         let toolchain = Toolchain::locate(&Tools::default())?;
         let mut command = toolchain.command(directory, toolchain.explicit_cgo());
-        command.args(["test", "-c", "-o"]).arg(executable).args(flags).arg(&package.import_path);
+        command.args(["test", "-c", "-o"]).arg(executable).args(flags).args(&package.arguments);
         let output = toolchain.run(&mut command)?;
         check("go test -c", &output)?;
         Ok(executable.is_file().then_some(toolchain.version))
@@ -134,13 +137,19 @@ impl Go {
     }
 }
 
-fn parse_package(line: &str) -> Option<Package> {
+/// What Go calls the package that files make up which the user names.
+const OF_FILES: &str = "command-line-arguments";
+
+/// One line of `go list`, which was asked for `patterns`.
+fn parse_package(line: &str, patterns: &[String]) -> Option<Package> {
     let mut parts = line.split('\t');
     let import_path = parts.next()?.to_owned();
     let directory = PathBuf::from(parts.next()?);
     let standard = parts.next()? == "true";
     let has_tests = parts.any(|count| count != "0");
-    Some(Package { import_path, directory, standard, has_tests })
+    let arguments =
+        if import_path == OF_FILES { patterns.to_vec() } else { vec![import_path.clone()] };
+    Some(Package { import_path, arguments, directory, standard, has_tests })
 }
 
 /// A Go that is installed here.
@@ -392,11 +401,15 @@ mod tests {
 
     #[test]
     fn packages_are_read_with_their_tests() {
-        let package = parse_package("a/b\t/src/a/b\tfalse\t0\t2").unwrap();
+        let package = parse_package("a/b\t/src/a/b\tfalse\t0\t2", &["./...".into()]).unwrap();
         assert_eq!(package.import_path, "a/b");
+        assert_eq!(package.arguments, ["a/b"]);
         assert!(package.has_tests && !package.standard);
-        let package = parse_package("os\t/go/src/os\ttrue\t0\t0").unwrap();
+        let package = parse_package("os\t/go/src/os\ttrue\t0\t0", &["os".into()]).unwrap();
         assert!(!package.has_tests && package.standard);
+        let files = ["b/x.go".to_owned(), "b/x_test.go".to_owned()];
+        let line = "command-line-arguments\t/src/b\tfalse\t1\t0";
+        assert_eq!(parse_package(line, &files).unwrap().arguments, files);
     }
 
     #[test]
