@@ -134,8 +134,8 @@ impl Assembly {
     pub fn new(executable: &Path, name: &str, needs: Needs, trust: Trust) -> Result<Self, Error> {
         let mut tree = Tree::new();
         let missing = system::populate(&mut tree, needs)?;
-        let libraries = shared::collect(&mut tree, executable, trust)?;
         let guest = format!("{PROGRAM_DIRECTORY}/{name}");
+        let libraries = shared::collect(&mut tree, executable, Path::new(&guest), trust)?;
         tree.add_file(&guest, Data::host(executable)?, Attributes::EXECUTABLE)?;
         let mut config = OwnedConfig { args: vec![guest.into_bytes()], ..OwnedConfig::default() };
         for (variable, value) in ENVIRONMENT {
@@ -151,7 +151,8 @@ impl Assembly {
         let host =
             host.canonicalize().map_err(|source| Error::Host { path: host.to_owned(), source })?;
         if shared::is_program(&host) {
-            self.libraries.extend(shared::collect(&mut self.tree, &host, self.trust)?);
+            let libraries = shared::collect(&mut self.tree, &host, Path::new(guest), self.trust)?;
+            self.libraries.extend(libraries);
         }
         Ok(self.tree.add_host(host, guest)?)
     }

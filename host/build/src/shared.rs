@@ -3,12 +3,15 @@
 //!
 //! A program names its loader and, if it likes, its libraries by paths of the host. Whose files
 //! these may be is said by [`Trust`], before any of them is looked at.
+//!
+//! In the guest they lie where they lie here, but the program itself does not: what it finds by
+//! `$ORIGIN`, its own directory, moves with it, and so does what such a library finds in turn.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use bhojpur_abi::elf::{EM_X86_64, File};
 use bhojpur_formats::erofs::{self, Attributes, Data, Tree};
@@ -123,7 +126,25 @@ struct Dynamic {
     entry: u64,
     interpreter: Option<PathBuf>,
     needed: Vec<String>,
-    search: Vec<PathBuf>,
+    search: Vec<Place>,
+}
+
+/// A file or directory here, and where its like is looked for in the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    host: PathBuf,
+    guest: PathBuf,
+}
+
+impl Place {
+    /// The same path in both.
+    fn same(path: PathBuf) -> Self {
+        Self { host: path.clone(), guest: path }
+    }
+
+    fn join(&self, name: &str) -> Self {
+        Self { host: self.host.join(name), guest: self.guest.join(name) }
+    }
 }
 
 /// Whether a file is a program that a loader starts.
@@ -131,14 +152,20 @@ struct Dynamic {
 pub fn is_program(path: &Path) -> bool {
     path.is_file()
         && is_x86_64(path)
-        && read(path).is_ok_and(|dynamic| dynamic.interpreter.is_some())
+        && read(&Place::same(path.to_owned())).is_ok_and(|dynamic| dynamic.interpreter.is_some())
 }
 
-/// Puts the loader and all libraries of `program` into the tree; gives their paths.
+/// Puts the loader and all libraries of `program`, which is to be `guest`, into the tree; gives
+/// their paths in the guest.
 ///
 /// A static program has none.
-pub fn collect(tree: &mut Tree, program: &Path, trust: Trust) -> Result<Vec<PathBuf>, Error> {
-    let root = read(program)?;
+pub fn collect(
+    tree: &mut Tree,
+    program: &Path,
+    guest: &Path,
+    trust: Trust,
+) -> Result<Vec<PathBuf>, Error> {
+    let root = read(&Place { host: program.to_owned(), guest: guest.to_owned() })?;
     let Some(loader) = root.interpreter.clone() else {
         // Linkers give a library no place to start at.
         return if root.entry == 0 {
@@ -161,25 +188,26 @@ pub fn collect(tree: &mut Tree, program: &Path, trust: Trust) -> Result<Vec<Path
             if !seen.insert(library.clone()) || found.iter().any(|path| path.ends_with(library)) {
                 continue;
             }
-            let path =
+            let place =
                 configured.find(library, &dynamic.search).ok_or_else(|| Error::MissingLibrary {
                     library: library.clone(),
                     needed_by: file.clone(),
-                    searched: configured.order(&dynamic.search).cloned().collect(),
+                    searched: configured.order(&dynamic.search).map(|place| place.host).collect(),
                 })?;
-            trust.check(&path, &file)?;
-            copy(tree, &path, &path)?;
+            trust.check(&place.host, &file)?;
+            copy(tree, &place.host, &place.guest)?;
             if !dynamic
                 .search
                 .iter()
+                .map(|directory| &directory.guest)
                 .chain(configured.trusted.iter())
-                .any(|directory| path.starts_with(directory))
+                .any(|directory| place.guest.starts_with(directory))
             {
                 // The guest has no ld.so.cache: a trusted directory has to lead there.
-                copy(tree, &path, &Path::new("/usr/lib").join(library))?;
+                copy(tree, &place.host, &Path::new("/usr/lib").join(library))?;
             }
-            pending.push((path.clone(), read(&path)?));
-            found.push(path);
+            pending.push((place.host.clone(), read(&place)?));
+            found.push(place.guest);
         }
     }
     Ok(found)
@@ -233,17 +261,20 @@ impl Search {
         }
     }
 
-    fn order<'a>(&'a self, own: &'a [PathBuf]) -> impl Iterator<Item = &'a PathBuf> {
+    fn order<'a>(&'a self, own: &'a [Place]) -> impl Iterator<Item = Place> {
         // A trusted directory comes first where it holds the library, since only these work in
         // the guest without help; the host's configuration may list the same ones.
-        own.iter().chain(&self.environment).chain(&self.trusted).chain(&self.configured)
+        let others = self.environment.iter().chain(&self.trusted).chain(&self.configured);
+        own.iter().cloned().chain(others.cloned().map(Place::same))
     }
 
-    fn find(&self, library: &str, own: &[PathBuf]) -> Option<PathBuf> {
+    fn find(&self, library: &str, own: &[Place]) -> Option<Place> {
         if library.contains('/') {
-            return Some(PathBuf::from(library)).filter(|path| path.is_file());
+            return Some(PathBuf::from(library)).filter(|path| path.is_file()).map(Place::same);
         }
-        self.order(own).map(|directory| directory.join(library)).find(|path| is_x86_64(path))
+        self.order(own)
+            .map(|directory| directory.join(library))
+            .find(|place| is_x86_64(&place.host))
     }
 }
 
@@ -284,25 +315,47 @@ fn is_x86_64(path: &Path) -> bool {
         && header[18..20] == EM_X86_64.to_le_bytes()
 }
 
-fn read(path: &Path) -> Result<Dynamic, Error> {
-    let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    parse(path, &bytes)
+fn read(place: &Place) -> Result<Dynamic, Error> {
+    let bytes =
+        fs::read(&place.host).map_err(|source| Error::Read { path: place.host.clone(), source })?;
+    parse(place, &bytes)
 }
 
 /// Checks that the bytes are a Linux program for x86-64 and reads what it is linked with.
-fn parse(path: &Path, bytes: &[u8]) -> Result<Dynamic, Error> {
-    let file =
-        File::parse(bytes).map_err(|reason| Error::NotProgram { path: path.to_owned(), reason })?;
+fn parse(place: &Place, bytes: &[u8]) -> Result<Dynamic, Error> {
+    let file = File::parse(bytes)
+        .map_err(|reason| Error::NotProgram { path: place.host.clone(), reason })?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let origin = path.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
     let search = file.runpath().or(file.rpath()).map(text).unwrap_or_default();
-    let search = search.replace("${ORIGIN}", &origin).replace("$ORIGIN", &origin);
+    let search = search.split(':').filter(|part| !part.is_empty()).map(|part| Place {
+        host: expanded(part, &place.host),
+        guest: without_detours(&expanded(part, &place.guest)),
+    });
     Ok(Dynamic {
         entry: file.header().entry,
         interpreter: file.interpreter().map(|path| PathBuf::from(text(path))),
         needed: file.needed().map(text).collect(),
-        search: search.split(':').filter(|part| !part.is_empty()).map(PathBuf::from).collect(),
+        search: search.collect(),
     })
+}
+
+/// A directory of the search path of `file`.
+fn expanded(part: &str, file: &Path) -> PathBuf {
+    let origin = file.parent().unwrap_or(Path::new("/")).to_string_lossy();
+    part.replace("${ORIGIN}", &origin).replace("$ORIGIN", &origin).into()
+}
+
+/// The path without `..`. In the guest, no directory on the way is a link: there are only those
+/// that hold what was put there.
+fn without_detours(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -314,7 +367,7 @@ mod tests {
         // Test programs of Rust are dynamic where glibc is.
         let program = std::env::current_exe().unwrap();
         let mut tree = Tree::default();
-        let found = collect(&mut tree, &program, Trust::Stranger).unwrap();
+        let found = collect(&mut tree, &program, Path::new("/app/x"), Trust::Stranger).unwrap();
         if !found.is_empty() {
             assert!(found.iter().any(|path| path.ends_with("libc.so.6")), "{found:?}");
             assert!(found.iter().all(|path| tree.contains(path.as_os_str().as_bytes())));
@@ -322,8 +375,40 @@ mod tests {
     }
 
     #[test]
+    fn what_a_program_finds_beside_itself_moves_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = "mkdir lib && echo 'int g(void){return 1;}' >g.c && \
+            echo 'int g(void); int f(void){return g();}' >f.c && \
+            echo 'int f(void); int main(void){return f();}' >m.c && \
+            gcc -shared -fPIC -o lib/libg.so g.c && \
+            gcc -shared -fPIC -o lib/libf.so f.c -Llib -lg -Wl,-rpath,'$ORIGIN' && \
+            gcc -o m m.c -Llib -lf -Wl,-rpath-link,lib -Wl,-rpath,'$ORIGIN/lib'";
+        let mut shell = std::process::Command::new("sh");
+        let made = shell.args(["-c", script]).current_dir(&directory).output().unwrap();
+        if !made.status.success() {
+            eprintln!("skipped: {}", String::from_utf8_lossy(&made.stderr));
+            return;
+        }
+        let program = directory.path().join("m");
+        let mut tree = Tree::default();
+        let found = collect(&mut tree, &program, Path::new("/app/m"), Trust::Owner).unwrap();
+        for path in ["/app/lib/libf.so", "/app/lib/libg.so"] {
+            assert!(tree.contains(path.as_bytes()), "{path}: {found:?}");
+        }
+        let error = collect(&mut tree, &program, Path::new("/app/m"), Trust::Stranger).unwrap_err();
+        assert!(matches!(error, Error::NoLibrary { .. }), "{error}");
+    }
+
+    #[test]
+    fn detours_lead_where_they_lead() {
+        for (path, plain) in [("/app/../lib", "/lib"), ("/app/../../a/./b", "/a/b"), ("/a", "/a")] {
+            assert_eq!(without_detours(Path::new(path)), Path::new(plain));
+        }
+    }
+
+    #[test]
     fn what_is_no_program_is_refused() {
-        let path = Path::new("x");
+        let path = &Place::same("x".into());
         assert!(matches!(parse(path, b"#!/bin/sh\n"), Err(Error::NotProgram { .. })));
         assert!(matches!(parse(path, b"\x7fELF\x02\x01\x01"), Err(Error::NotProgram { .. })));
         let mut arm = vec![0; 64];
@@ -346,7 +431,7 @@ mod tests {
         // It loads a page of zeroes.
         library[64 + 41] = 0x10;
         fs::write(&path, &library).unwrap();
-        let error = collect(&mut Tree::default(), &path, Trust::Owner).unwrap_err();
+        let error = collect(&mut Tree::default(), &path, &path, Trust::Owner).unwrap_err();
         assert!(matches!(error, Error::Library(_)), "{error}");
     }
 

@@ -4,7 +4,7 @@
 mod support;
 
 use std::io::Read;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::{End, Lab, errors, tiny_image};
@@ -368,4 +368,26 @@ fn help_and_completions_are_there() {
         assert!(lab.kernel(&["completions", shell]).output().unwrap().stdout.len() > 1000);
     }
     assert!(lab.kernel(&["version"]).output().unwrap().stdout.starts_with(b"kernel "));
+}
+
+#[test]
+fn libraries_beside_the_program_are_found() {
+    let lab = Lab::new();
+    let script = "echo 'int f(void){return 7;}' >f.c && echo 'int f(void); int main(void){return f();}' >m.c && \
+        gcc -shared -fPIC -o libfoo.so f.c && gcc -o m m.c -L. -lfoo -Wl,-rpath,'$ORIGIN'";
+    let made = Command::new("sh").args(["-c", script]).current_dir(lab.path()).output().unwrap();
+    if !made.status.success() {
+        eprintln!("skipped: {}", errors(&made));
+        return;
+    }
+    let built = lab.kernel(&["build", "-q", "-o", "m.elf", "m"]).output().unwrap();
+    assert!(built.status.success(), "{}", errors(&built));
+    let ran = lab.kernel(&["run", "--accel", "tcg", "m.elf"]).output().unwrap();
+    assert_eq!(
+        ran.status.code(),
+        Some(7),
+        "{}{}",
+        errors(&ran),
+        String::from_utf8_lossy(&ran.stdout)
+    );
 }
