@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bhojpur_abi::config::OwnedConfig;
 use bhojpur_abi::elf;
 use bhojpur_formats::image::{self, KernelFile};
-use bhojpur_formats::whole::{self, Kind};
+use bhojpur_formats::whole;
 use bhojpur_monitor::{Boot, Size};
 
 /// What a program gets beyond the least that its image needs.
@@ -25,6 +25,9 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// An output that is no image, and would be lost.
+    #[error("{} is not replaced: it is neither an ELF, an ISO nor a disk image", .0.display())]
+    Precious(PathBuf),
     /// Its kind is not known.
     #[error("{} is neither an ELF, an ISO nor a disk image", .0.display())]
     Unknown(PathBuf),
@@ -82,6 +85,9 @@ impl Error {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "make it first: kernel build -o kernel.elf".to_owned()
             }
+            Self::Precious(_) => {
+                "give another name with -o, or remove the file first if nobody needs it".to_owned()
+            }
             Self::Read { .. } => return None,
         })
     }
@@ -107,18 +113,11 @@ pub fn open(path: &Path) -> Result<Image, Error> {
     if file.metadata().map_err(read)?.is_dir() {
         return Err(read(io::ErrorKind::IsADirectory.into()));
     }
-    let mut head = Vec::new();
-    file.by_ref().take(0x8800).read_to_end(&mut head).map_err(read)?;
-    if head.starts_with(b"\x7fELF") {
-        return kernel(path);
-    }
-    let boot = firmware_boot(path, &head, &mut file).map_err(read)?;
-    let boot = match boot {
-        Some(boot) => boot,
-        None if head.get(257..262) == Some(b"ustar") => {
-            return Err(Error::Appliance(path.to_owned()));
-        }
-        None => return Err(Error::Unknown(path.to_owned())),
+    let boot = match kind(path, &mut file).map_err(read)? {
+        Kind::Elf => return kernel(path),
+        Kind::Firmware(boot) => boot,
+        Kind::Appliance => return Err(Error::Appliance(path.to_owned())),
+        Kind::Unknown => return Err(Error::Unknown(path.to_owned())),
     };
     let length = check_whole(path, &boot, &mut file)?;
     // Firmware and loader hold their own copies while they work.
@@ -128,6 +127,56 @@ pub fn open(path: &Path) -> Result<Image, Error> {
         configuration: None,
         least_memory: least,
         usual_memory: Size(least.0 + USUAL_BESIDE),
+    })
+}
+
+/// Whether a file is what `kernel build` or `kernel pack` makes.
+pub fn is_ours(path: &Path) -> io::Result<bool> {
+    // Opening a pipe would wait for its other end.
+    if !path.metadata()?.is_file() {
+        return Ok(false);
+    }
+    Ok(match kind(path, &mut File::open(path)?)? {
+        Kind::Elf => KernelFile::open(path).is_ok_and(|file| file.config().is_some()),
+        Kind::Firmware(_) | Kind::Appliance => true,
+        Kind::Unknown => false,
+    })
+}
+
+/// Refuses to write an image over a file that may be somebody's work: by a slip, the output is
+/// easily a source file. What is not there, empty, a program or an image may be replaced.
+pub fn check_replaceable(path: &Path) -> Result<(), Error> {
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(read(error)),
+    };
+    let empty = file.metadata().map_err(read)?.len() == 0;
+    if empty || !matches!(kind(path, &mut file).map_err(read)?, Kind::Unknown) {
+        return Ok(());
+    }
+    Err(Error::Precious(path.to_owned()))
+}
+
+/// What the first bytes of a file say.
+enum Kind {
+    Elf,
+    Firmware(Boot),
+    Appliance,
+    Unknown,
+}
+
+fn kind(path: &Path, file: &mut File) -> io::Result<Kind> {
+    let mut head = Vec::new();
+    file.by_ref().take(0x8800).read_to_end(&mut head)?;
+    if head.starts_with(b"\x7fELF") {
+        return Ok(Kind::Elf);
+    }
+    Ok(match firmware_boot(path, &head, file)? {
+        Some(boot) => Kind::Firmware(boot),
+        None if head.get(257..262) == Some(b"ustar") => Kind::Appliance,
+        None => Kind::Unknown,
     })
 }
 
@@ -162,12 +211,12 @@ fn firmware_boot(path: &Path, head: &[u8], file: &mut File) -> io::Result<Option
 fn check_whole(path: &Path, boot: &Boot, file: &mut File) -> Result<u64, Error> {
     let read = |source| Error::Read { path: path.to_owned(), source };
     let kind = match boot {
-        Boot::CdRom(_) => Kind::Iso,
-        Boot::Disk(_, "qcow2") => Kind::Qcow2,
-        Boot::Disk(_, "vmdk") => Kind::Vmdk,
-        Boot::Disk(_, "vdi") => Kind::Vdi,
+        Boot::CdRom(_) => whole::Kind::Iso,
+        Boot::Disk(_, "qcow2") => whole::Kind::Qcow2,
+        Boot::Disk(_, "vmdk") => whole::Kind::Vmdk,
+        Boot::Disk(_, "vdi") => whole::Kind::Vdi,
         // A fixed VHD is the disk itself; without its footer it is taken for one anyway.
-        Boot::Disk(..) | Boot::Kernel(_) => Kind::Raw,
+        Boot::Disk(..) | Boot::Kernel(_) => whole::Kind::Raw,
     };
     let length = file.seek(SeekFrom::End(0)).map_err(read)?;
     let least = whole::least_length(kind, file).map_err(read)?;

@@ -210,9 +210,9 @@ fn a_file_system_that_takes_no_more() {
         shell
     };
     lab.refuses(&mut limited(&["build", "-o", "out.elf", "program"]), 1, &["cannot write out.elf"]);
-    lab.file("out.elf", "the old one");
+    lab.file("out.elf", "\x7fELF, the old one");
     lab.refuses(&mut limited(&["build", "-o", "out.elf", "program"]), 1, &["cannot write out.elf"]);
-    assert_eq!(fs::read(lab.path().join("out.elf")).unwrap(), b"the old one");
+    assert_eq!(fs::read(lab.path().join("out.elf")).unwrap(), b"\x7fELF, the old one");
 }
 
 #[test]
@@ -234,6 +234,46 @@ fn outputs_that_cannot_be() {
     lab.refuses(&mut lab.kernel(&pack), 1, &words);
     let words = ["k.xyz does not say which format", "iso, raw, qcow2"];
     lab.refuses(&mut lab.kernel(&["pack", "-o", "k.xyz", "-k", "k.elf"]), 1, &words);
+}
+
+#[test]
+fn an_output_that_is_somebodys_work_is_kept() {
+    let lab = Lab::new();
+    lab.file("main.go", MAIN);
+    tiny_image(&lab.path().join("k.elf"), "", "@exit 0\n", End::PowerOff);
+    let words = ["main.go is not replaced: it is neither an ELF, an ISO nor a disk image", "-o"];
+    lab.refuses(&mut lab.kernel(&["build", "-o", "main.go"]), 1, &words);
+    let pack = ["pack", "-f", "iso", "-k", "k.elf", "-o"];
+    lab.refuses(lab.kernel(&pack).arg("main.go"), 1, &words);
+    assert_eq!(fs::read(lab.path().join("main.go")).unwrap(), MAIN.as_bytes());
+    let words = ["./k.elf is not replaced", "the same file", "-o"];
+    lab.refuses(lab.kernel(&pack).arg("./k.elf"), 1, &words);
+    // What is empty or an image already may be replaced.
+    lab.file("k.iso", "");
+    for _ in 0..2 {
+        assert!(lab.kernel(&pack).arg("k.iso").arg("-q").status().unwrap().success());
+    }
+}
+
+#[test]
+fn clean_removes_only_what_the_builder_makes() {
+    let lab = Lab::new();
+    tiny_image(&lab.path().join("kernel.elf"), "", "@exit 0\n", End::PowerOff);
+    for name in ["kernel.iso", "kernel.raw", "kernel.qcow2", "kernel.ova", "kernel.vhd"] {
+        let pack = ["pack", "-q", "-o", name];
+        assert!(lab.kernel(&pack).status().unwrap().success());
+    }
+    lab.file("kernel.vdi", "notes");
+    lab.file("builderfile.toml", "formats = [\"ova\", \"vhd\", \"vdi\", \"vmdk\"]\n");
+    let output = lab.builder(&["clean"]).output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(lab.listing(), ["builderfile.toml", "kernel.qcow2", "kernel.raw", "kernel.vdi"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("kept kernel.vdi: it is no image"), "{said}");
+    lab.file("main.go", MAIN);
+    lab.file("builderfile.toml", "output = \"main.go\"\n");
+    assert!(lab.builder(&["clean"]).status().unwrap().success());
+    assert_eq!(fs::read(lab.path().join("main.go")).unwrap(), MAIN.as_bytes());
 }
 
 #[test]

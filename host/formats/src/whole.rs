@@ -122,7 +122,7 @@ fn qcow2<R: Read + Seek>(image: &mut Image<'_, R>) -> io::Result<Option<()>> {
     let table_size = present!(big(&header, 56, 4)).saturating_mul(cluster);
     let table = present!(image.part(table_at, table_size)?);
     let blocks = table.chunks_exact(8).map(|entry| big(entry, 0, 8).unwrap_or(0));
-    let Some((index, at)) = blocks.enumerate().filter(|&(_, at)| at != 0).next_back() else {
+    let Some((index, at)) = blocks.enumerate().rfind(|&(_, at)| at != 0) else {
         return Ok(None);
     };
     let counts = present!(image.part(at, cluster)?);

@@ -18,7 +18,7 @@ use bhojpur_monitor::Size;
 use crate::arguments::{Build, Pair};
 use crate::interrupt::Interrupts;
 use crate::printer::{Printer, duration};
-use crate::{Failure, commands::run};
+use crate::{Failure, commands::run, image};
 
 /// Builds an image and gives its path.
 pub fn execute(build: &Build) -> Result<PathBuf, Failure> {
@@ -30,6 +30,7 @@ fn make(build: &Build, stop: Stop) -> Result<PathBuf, Failure> {
     let start = Instant::now();
     let mut printer = Printer::new(build.quiet);
     check_output(&build.output)?;
+    check_input(&build.output, &build.directory)?;
     let scratch = tempfile::tempdir()
         .map_err(|error| Failure::new(format!("cannot make a temporary directory: {error}")))?;
     let language = match &build.language {
@@ -105,7 +106,7 @@ pub(super) fn check_output(output: &Path) -> Result<(), Failure> {
         _ => Path::new("."),
     };
     if parent.is_dir() {
-        return Ok(());
+        return Ok(image::check_replaceable(output)?);
     }
     Err(Failure::new(format!(
         "cannot write {}: the directory {} does not exist",
@@ -113,6 +114,17 @@ pub(super) fn check_output(output: &Path) -> Result<(), Failure> {
         parent.display()
     ))
     .advise(format!("make it first: mkdir -p {}", parent.display())))
+}
+
+/// Refuses an output that is what it is made from.
+pub(super) fn check_input(output: &Path, input: &Path) -> Result<(), Failure> {
+    let same = |(a, b): (PathBuf, PathBuf)| a == b;
+    if !output.canonicalize().ok().zip(input.canonicalize().ok()).is_some_and(same) {
+        return Ok(());
+    }
+    let (output, input) = (output.display(), input.display());
+    Err(Failure::new(format!("{output} is not replaced: it is made from {input}, the same file"))
+        .advise("give another name with -o"))
 }
 
 fn summary(

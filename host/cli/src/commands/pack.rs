@@ -11,7 +11,7 @@ use bhojpur_formats::pack::{self, Format, Kernel, Options};
 use bhojpur_kernel_embedded::{BIOS_LOADER, UEFI_LOADER};
 use bhojpur_monitor::Size;
 
-use super::build::check_output;
+use super::build::{check_input, check_output};
 use crate::arguments::Pack;
 use crate::interrupt::Interrupts;
 use crate::printer::{Printer, duration};
@@ -28,6 +28,7 @@ fn make(arguments: &Pack) -> Result<(), Failure> {
     let mut printer = Printer::new(arguments.quiet);
     let format = format(arguments)?;
     check_output(&arguments.output)?;
+    check_input(&arguments.output, &arguments.kernel)?;
     // Only what runs is packed: the same checks as before a run.
     let inside = image::open(&arguments.kernel)?;
     if inside.configuration.is_none() {

@@ -10,10 +10,9 @@ use std::process::{Command, ExitCode};
 use bhojpur_formats::pack::Format;
 
 use super::{Builder, BuilderFile, Step, plan};
-use crate::Failure;
 use crate::arguments::{Build, Pack, Run, Test};
-use crate::commands;
 use crate::interrupt::Usual;
+use crate::{Failure, commands, image};
 
 /// The targets that every project has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,10 +200,22 @@ impl Project<'_> {
         self.file.formats.iter().try_for_each(|format| self.pack(*format))
     }
 
+    /// Removes what the other targets make: the image, its ISO, and the formats of the project
+    /// file. A file under one of these names that is no image was made by somebody else.
     fn clean(&self) -> Result<(), Failure> {
-        let packed = Format::ALL.into_iter().map(|format| self.packed(format));
+        let formats = Format::ALL.into_iter();
+        let made = formats.filter(|f| *f == Format::Iso || self.file.formats.contains(f));
+        let packed = made.map(|format| self.packed(format));
         for path in std::iter::once(self.file.output.clone()).chain(packed) {
-            match fs::remove_file(&path) {
+            let removed = match image::is_ours(&path) {
+                Ok(true) => fs::remove_file(&path),
+                Ok(false) => {
+                    note(&format!("kept {}: it is no image", path.display()));
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            match removed {
                 Ok(()) => note(&format!("removed {}", path.display())),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {

@@ -142,7 +142,9 @@ fn ending(outcome: &Outcome) -> String {
         Outcome::Exited(Exit::Signal(signal)) => format!("killed by signal {signal}\n"),
         Outcome::Panicked => "kernel panic\n".to_owned(),
         Outcome::TimedOut => "*** Test killed: ran too long\n".to_owned(),
-        Outcome::Stopped(_) | Outcome::OutputClosed | Outcome::OutputRefused(_) => "stopped\n".to_owned(),
+        Outcome::Stopped(_) | Outcome::OutputClosed | Outcome::OutputRefused(_) => {
+            "stopped\n".to_owned()
+        }
         Outcome::Lost { status, messages, tail } => format!(
             "the guest ended without an exit status ({status}) {messages}\n{}\n",
             tail.join("\n")
