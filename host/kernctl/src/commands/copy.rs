@@ -88,6 +88,11 @@ async fn receive(mut stream: ByteStream, from: &str, to: &Path) -> Result<(), Fa
     spool.seek(SeekFrom::Start(0)).map_err(|error| failed(&error))?;
     let base = from.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let base = if base == "." { "" } else { base };
+    let named = if to.is_dir() { to.join(base) } else { to.to_owned() };
+    if is_special(&named) {
+        return pour(spool, &named);
+    }
+    let to = &behind_links(to);
     let wants_directory = to.as_os_str().to_string_lossy().ends_with('/');
     let (directory, rename) = if to.is_dir() {
         (to.to_owned(), None)
@@ -108,6 +113,49 @@ async fn receive(mut stream: ByteStream, from: &str, to: &Path) -> Result<(), Fa
         (parent, to.file_name().map(|name| (base.to_owned(), PathBuf::from(name))))
     };
     unpack(spool, &directory, rename.as_ref().map(|(base, name)| (base.as_str(), name.as_path())))
+}
+
+/// Whether there is a device, a pipe or a socket, itself or behind links: it is no file that
+/// another one could take the place of.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+/// What symbolic links at a path of the user's lead to, which need not be there yet. It is looked up
+/// before anything is unpacked: links that come out of a volume are not followed.
+fn behind_links(path: &Path) -> PathBuf {
+    // path_resolution(7): so many in a row are a circle.
+    const LINKS_MAX: usize = 40;
+    if path.is_dir() {
+        return path.to_owned();
+    }
+    let mut at = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Ok(target) = fs::read_link(&at) else { return at };
+        at = at.parent().unwrap_or(Path::new(".")).join(target);
+    }
+    path.to_owned()
+}
+
+/// Writes the one file that came to a device or a pipe.
+fn pour(tar: impl Read, to: &Path) -> Result<(), Failure> {
+    let broken =
+        |error: io::Error| Failure::io("what came from the volume cannot be unpacked", &error);
+    let mut archive = Archive::new(tar);
+    let first = archive.entries().map_err(broken)?.next().transpose().map_err(broken)?;
+    let file = first.filter(|entry| {
+        let kind = entry.header().entry_type();
+        kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse()
+    });
+    let Some(mut file) = file else {
+        let message = format!("{} is a device or a pipe", to.display());
+        return Err(Failure::conflict(message)
+            .advise("only a file can be written to it; name a directory for all else"));
+    };
+    let failed = |error: io::Error| Failure::io(format!("cannot write {}", to.display()), &error);
+    let mut to = fs::OpenOptions::new().write(true).open(to).map_err(failed)?;
+    io::copy(&mut file, &mut to).map_err(failed)?;
+    Ok(())
 }
 
 /// Unpacks a tar; nothing of it may leave the directory.
@@ -165,6 +213,10 @@ fn unpack(tar: impl Read, directory: &Path, rename: Option<(&str, &Path)>) -> Re
                 .map_err(|error| Failure::io(format!("cannot make {}", path.display()), &error))?;
             directories.push((target, entry.header().mode().unwrap_or(0o755)));
             continue;
+        }
+        if is_special(&path) && !is_link(&path) {
+            let message = format!("{} is a device or a pipe and is not replaced", path.display());
+            return Err(Failure::conflict(message).advise("move it away first"));
         }
         if kind == EntryType::Link {
             let linked = entry.link_name().map_err(broken)?.ok_or_else(refused)?.into_owned();

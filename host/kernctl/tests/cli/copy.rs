@@ -110,3 +110,43 @@ fn files_go_in_by_dockers_rules() {
     let error = world.fails(&["cp", "data:/a", "other:/b"], 8);
     assert!(error.contains("kernctl cp data:/a - | kernctl cp - other:/b"), "{error}");
 }
+
+#[test]
+fn only_regular_files_are_replaced() {
+    use std::os::unix::fs::{FileTypeExt as _, symlink};
+    let world = World::new();
+    let read = |name: &str| std::fs::read_to_string(world.path().join(name)).unwrap();
+    let kind = |name: &str| std::fs::symlink_metadata(world.path().join(name)).unwrap().file_type();
+    let file = tar(&[("report.txt", Some("text"))]);
+    world.fake.answer("GET /v1/volumes/data/files", Answer::bytes(file));
+    // A link is followed, also one whose file is not there yet.
+    world.file("real.txt", "old");
+    for (link, target) in [("link", "real.txt"), ("early", "later.txt")] {
+        symlink(target, world.path().join(link)).unwrap();
+        world.ok(&["cp", "data:/out/report.txt", link]);
+        assert!(kind(link).is_symlink(), "{link}");
+        assert_eq!(read(target), "text");
+    }
+    // Devices and pipes are written to.
+    symlink("/dev/full", world.path().join("full")).unwrap();
+    let error = world.fails(&["cp", "data:/out/report.txt", "full"], 1);
+    assert!(error.contains("cannot write full: No space left"), "{error}");
+    assert!(kind("full").is_symlink());
+    std::fs::create_dir(world.path().join("d")).unwrap();
+    for (pipe, to) in [("pipe", "pipe"), ("d/report.txt", "d")] {
+        let path = world.path().join(pipe);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let mut child = world.spawn(&["cp", "data:/out/report.txt", to]);
+        // Open for writing as well, so that this does not wait for a program that never comes.
+        let mut both = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+        assert!(child.wait().unwrap().success());
+        assert!(kind(pipe).is_fifo(), "{pipe}");
+        let mut text = [0; 4];
+        std::io::Read::read_exact(&mut both, &mut text).unwrap();
+        assert_eq!(&text, b"text");
+    }
+    let directory = tar(&[("out", None), ("out/a", Some("1"))]);
+    world.fake.answer("GET /v1/volumes/data/files", Answer::bytes(directory));
+    world.fails(&["cp", "data:/out", "pipe"], 4);
+    assert!(kind("pipe").is_fifo());
+}
