@@ -307,6 +307,9 @@ async fn send(
     let own = absolute.file_name().map(PathBuf::from).unwrap_or_default();
     let (directory, name) =
         destination(client, volume, to, found.is_dir() && content, &own).await?;
+    if found.is_dir() && !name.as_os_str().is_empty() {
+        refuse_file(client, volume, &directory, &name).await?;
+    }
     let packed = if found.is_dir() {
         context::pack(&from, &name, &Ignored::nothing(), Keep::Everything)?
     } else {
@@ -341,11 +344,35 @@ async fn destination(
 
 /// Whether there is a directory at a path.
 async fn is_directory(client: &Client, volume: &str, path: &str) -> Result<bool, Failure> {
+    Ok(kind(client, volume, path).await? == Some(FileKind::Directory))
+}
+
+/// What is at a path.
+async fn kind(client: &Client, volume: &str, path: &str) -> Result<Option<FileKind>, Failure> {
     match client.stat_file(volume, path).await {
-        Ok(found) => Ok(found.kind == FileKind::Directory),
+        Ok(found) => Ok(Some(found.kind)),
         // That the volume itself is not there, writing will tell.
-        Err(error) if error.code() == Some(Code::NotFound) => Ok(false),
+        Err(error) if error.code() == Some(Code::NotFound) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// A directory takes the place of nothing else: what is there would be gone.
+async fn refuse_file(
+    client: &Client,
+    volume: &str,
+    directory: &str,
+    name: &Path,
+) -> Result<(), Failure> {
+    let path = format!("{}/{}", directory.trim_end_matches('/'), name.display());
+    match kind(client, volume, &path).await? {
+        None | Some(FileKind::Directory) => Ok(()),
+        Some(_) => {
+            let message = format!(
+                "cannot copy a directory to a file: {path} is one in the volume {volume:?}"
+            );
+            Err(Failure::conflict(message).advise("name another place for it"))
+        }
     }
 }
 

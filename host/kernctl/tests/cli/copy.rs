@@ -150,3 +150,21 @@ fn only_regular_files_are_replaced() {
     world.fails(&["cp", "data:/out", "pipe"], 4);
     assert!(kind("pipe").is_fifo());
 }
+
+#[test]
+fn a_directory_does_not_replace_a_file() {
+    let world = World::new();
+    world.file("src/a", "1");
+    let kind = |kind: &str| serde_json::json!({"kind": kind, "size_bytes": 0, "mode": 493});
+    let stat = "GET /v1/volumes/data/files/stat";
+    world.fake.answer(stat, Answer::json(200, &kind("file")));
+    let error = world.fails(&["cp", "src", "data:/renamed"], 4);
+    assert!(error.contains("a directory to a file") && error.contains("/renamed"), "{error}");
+    // In a directory there may be a file of its name.
+    world.fake.answer(&format!("{stat}?path=%2Fd"), Answer::json(200, &kind("directory")));
+    world.fake.answer(&format!("{stat}?path=%2Fd%2Fsrc"), Answer::json(200, &kind("file")));
+    let error = world.fails(&["cp", "src", "data:/d"], 4);
+    assert!(error.contains("/d/src"), "{error}");
+    let asked = world.fake.lines();
+    assert!(asked.iter().all(|line| line.starts_with("GET ")), "{asked:?}");
+}
