@@ -30,6 +30,7 @@ use crate::locks::Locks;
 use crate::metrics::Metrics;
 use crate::model::Subject;
 use crate::providers::Providers;
+use crate::reserve::Reserve;
 use crate::store::Store;
 use crate::{Config, Result};
 
@@ -53,7 +54,8 @@ pub(crate) struct Engine {
 impl Engine {
     /// Opens the state; nothing of it is acted upon yet.
     pub(crate) fn open(home: Home, config: Config, providers: Providers) -> Result<Arc<Self>> {
-        let store = Store::open(&home.database(), config.limits.events)?;
+        let store =
+            Store::open(&home.database(), Reserve::new(home.reserve()), config.limits.events)?;
         Ok(Arc::new(Self {
             home,
             store,

@@ -47,6 +47,11 @@ impl Home {
         self.root.join("state.db")
     }
 
+    /// Room that is kept for the database.
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
+
     pub(crate) fn images(&self) -> PathBuf {
         self.root.join("images")
     }

@@ -16,6 +16,7 @@ mod marks;
 mod metrics;
 mod model;
 mod providers;
+mod reserve;
 mod secret;
 mod server;
 mod store;

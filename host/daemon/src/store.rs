@@ -12,13 +12,15 @@ pub(crate) mod volumes;
 use std::fs::OpenOptions;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
+use bhojpur_api::Code;
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::model::Event;
+use crate::reserve::Reserve;
 use crate::{Error, Result};
 
 /// Events that a slow listener may lag behind before it reads them from the database.
@@ -31,6 +33,8 @@ pub(crate) struct Store {
     reader: Worker,
     events: broadcast::Sender<Arc<Event>>,
     events_max: u64,
+    /// Used by the thread that writes.
+    reserve: Arc<Mutex<Reserve>>,
 }
 
 /// A transaction that writes. Its events are told to listeners once it is committed.
@@ -42,7 +46,26 @@ pub(crate) struct Write<'a> {
 
 impl Store {
     /// Opens the database, makes it or brings it up to date.
-    pub(crate) fn open(path: &Path, events_max: u64) -> Result<Self> {
+    pub(crate) fn open(path: &Path, mut reserve: Reserve, events_max: u64) -> Result<Self> {
+        loop {
+            match Self::begin(path) {
+                Err(error) if error.code() == Code::Exhausted && reserve.give() => {}
+                opened => {
+                    let (writer, reader) = opened?;
+                    return Ok(Self {
+                        writer: Worker::start("store-write", writer)?,
+                        reader: Worker::start("store-read", reader)?,
+                        events: broadcast::channel(EVENT_BACKLOG).0,
+                        events_max,
+                        reserve: Arc::new(Mutex::new(reserve)),
+                    });
+                }
+            }
+        }
+    }
+
+    /// The connections that write and read.
+    fn begin(path: &Path) -> Result<(Connection, Connection)> {
         let failed = |error| Error::io(format!("cannot open {}", path.display()), &error);
         // SQLite gives its other files the mode of this one.
         let file = OpenOptions::new()
@@ -58,31 +81,28 @@ impl Store {
         let mut writer = connect(path)?;
         schema::migrate(&mut writer, path)?;
         let reader = connect(path)?;
-        Ok(Self {
-            writer: Worker::start("store-write", writer)?,
-            reader: Worker::start("store-read", reader)?,
-            events: broadcast::channel(EVENT_BACKLOG).0,
-            events_max,
-        })
+        Ok((writer, reader))
     }
 
     /// Does something in one transaction: all of it or nothing. It is on the disk when this
-    /// returns.
+    /// returns. On a full disk the work is done once more, with room from the reserve.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Write<'_>) -> Result<T> + Send + 'static,
+        mut work: impl FnMut(&mut Write<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (listeners, events_max) = (self.events.clone(), self.events_max);
+        let reserve = self.reserve.clone();
         self.writer
             .call(move |connection| {
-                let transaction = connection.transaction()?;
-                let mut write = Write { transaction, events: Vec::new() };
-                let value = work(&mut write)?;
-                let Write { transaction, events } = write;
-                if let Some(last) = events.last() {
-                    events::prune(&transaction, last.id, events_max)?;
+                let mut reserve = reserve.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut done = transact(connection, events_max, &mut work);
+                if done.as_ref().is_err_and(|error| error.code() == Code::Exhausted)
+                    && reserve.give()
+                {
+                    done = transact(connection, events_max, &mut work);
                 }
-                transaction.commit()?;
+                let (value, events) = done?;
+                reserve.fill_up();
                 // In the order of their numbers, for this thread alone writes. That nobody
                 // listens is no error.
                 for event in events {
@@ -105,6 +125,23 @@ impl Store {
     pub(crate) fn listen(&self) -> broadcast::Receiver<Arc<Event>> {
         self.events.subscribe()
     }
+}
+
+/// One transaction: what it gives, and what happened in it.
+fn transact<T>(
+    connection: &mut Connection,
+    events_max: u64,
+    work: &mut impl FnMut(&mut Write<'_>) -> Result<T>,
+) -> Result<(T, Vec<Event>)> {
+    let transaction = connection.transaction()?;
+    let mut write = Write { transaction, events: Vec::new() };
+    let value = work(&mut write)?;
+    let Write { transaction, events } = write;
+    if let Some(last) = events.last() {
+        events::prune(&transaction, last.id, events_max)?;
+    }
+    transaction.commit()?;
+    Ok((value, events))
 }
 
 fn connect(path: &Path) -> Result<Connection> {

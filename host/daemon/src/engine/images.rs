@@ -109,7 +109,7 @@ impl Engine {
                 if let Some(name) = &name {
                     write.name_image(name, &image.id, force)?;
                 }
-                let (label, provider) = (name.unwrap_or_default(), kind.to_string());
+                let (label, provider) = (name.clone().unwrap_or_default(), kind.to_string());
                 let (id, attributes) = (image.id.as_str(), [("provider", provider)]);
                 write.event(Subject::Image, id, &label, action, &attributes)?;
                 write.image(&image.id)

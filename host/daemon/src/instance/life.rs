@@ -111,7 +111,7 @@ impl Actor {
             .write(move |write| {
                 write.update_instance(&id, &now)?;
                 let (subject, id) = (Subject::Instance, id.as_str());
-                write.event(subject, id, &name, "create", &[("provider", provider)])?;
+                write.event(subject, id, &name, "create", &[("provider", provider.clone())])?;
                 if started { write.event(subject, id, &name, "start", &[]) } else { Ok(()) }
             })
             .await
@@ -319,7 +319,13 @@ impl Actor {
             .store
             .write(move |write| {
                 write.rename_instance(&id, &wanted)?;
-                write.event(Subject::Instance, id.as_str(), &wanted, "rename", &[("from", old)])
+                write.event(
+                    Subject::Instance,
+                    id.as_str(),
+                    &wanted,
+                    "rename",
+                    &[("from", old.clone())],
+                )
             })
             .await?;
         self.instance.name = name;
@@ -337,7 +343,8 @@ impl Actor {
             .store
             .write(move |write| {
                 write.attach(&id, &volume)?;
-                let place = [("instance", name), ("mount_point", volume.mount_point.clone())];
+                let place =
+                    [("instance", name.clone()), ("mount_point", volume.mount_point.clone())];
                 write.event(Subject::Volume, volume.volume.as_str(), &volume.name, "attach", &place)
             })
             .await?;
@@ -361,7 +368,7 @@ impl Actor {
             .store
             .write(move |write| {
                 write.detach(&id, &mount.volume)?;
-                let place = [("instance", name)];
+                let place = [("instance", name.clone())];
                 write.event(Subject::Volume, mount.volume.as_str(), &mount.name, "detach", &place)
             })
             .await?;

@@ -116,15 +116,15 @@ fn crash() {
 }
 
 /// Where the daemon lives: on a small disk of its own when we may mount one.
-struct Place {
+pub(crate) struct Place {
     _directory: tempfile::TempDir,
-    home: PathBuf,
-    log: PathBuf,
-    limited: bool,
+    pub(crate) home: PathBuf,
+    pub(crate) log: PathBuf,
+    pub(crate) limited: bool,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let disk = directory.path().canonicalize().unwrap().join("disk");
         fs::create_dir(&disk).unwrap();
@@ -151,7 +151,7 @@ impl Place {
     }
 
     /// Takes the last byte.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut file = fs::File::create(self.ballast()).unwrap();
         let block = vec![0; 1 << 20];
         let mut size = block.len();
@@ -162,7 +162,7 @@ impl Place {
         }
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         let _ = fs::remove_file(self.ballast());
     }
 }

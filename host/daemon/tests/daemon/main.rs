@@ -8,6 +8,7 @@ mod builds;
 mod client;
 mod crash;
 mod fake;
+mod full;
 mod image;
 mod images;
 mod leave;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         .chain(stop::TESTS)
         .chain(snapshots::TESTS)
         .chain(load::TESTS)
+        .chain(full::TESTS)
         .chain(crash::TESTS)
         .copied()
         .collect();
