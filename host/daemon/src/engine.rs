@@ -49,6 +49,8 @@ pub(crate) struct Engine {
     pub(crate) volume_locks: Locks<VolumeId>,
     builds: Arc<Semaphore>,
     closing: watch::Sender<bool>,
+    /// How many tokens were removed.
+    removals: watch::Sender<u64>,
 }
 
 impl Engine {
@@ -69,6 +71,7 @@ impl Engine {
             image_locks: Locks::default(),
             volume_locks: Locks::default(),
             closing: watch::channel(false).0,
+            removals: watch::channel(0).0,
         }))
     }
 

@@ -8,6 +8,7 @@ mod images;
 mod instances;
 mod openapi;
 mod reply;
+mod revoked;
 mod route;
 mod sse;
 pub(crate) mod stats;
@@ -28,6 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(crate) use extract::{Json, Pairs, Reference, upload};
 pub(crate) use openapi::document;
 pub(crate) use reply::{bytes_of_file, created, ok};
+use revoked::Held;
 pub(crate) use route::{Answer, Body, Doc, Route};
 pub(crate) use sse::{Gone, Tell, stream, streaming};
 
@@ -123,8 +125,15 @@ async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Resp
     let ancestor = ancestor::owns(&route);
     let response = match admit(&app, &mut request, &route).await {
         Err(error) => error.into_response(),
-        Ok(()) => match app.requests.clone().try_acquire_owned() {
-            Ok(permit) => answer(&app, permit, request, &route, next).await,
+        Ok(held) => match app.requests.clone().try_acquire_owned() {
+            Ok(permit) => {
+                let ends_with_client = ends_with_client(&method, &route);
+                let answer = answer(&app, permit, request, ends_with_client, next);
+                match held {
+                    Some(held) => held.answer(answer, ends_with_client).await,
+                    None => answer.await,
+                }
+            }
             Err(_) => busy().into_response(),
         },
     };
@@ -140,6 +149,11 @@ async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Resp
     response
 }
 
+fn ends_with_client(method: &Method, route: &str) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+        || END_WITH_CLIENT.contains(&route)
+}
+
 /// Lets a handler answer. The connection drops what it waits for when its client leaves, and an
 /// operation that is dropped half way is neither finished nor undone: what changes anything goes on
 /// in a task of its own.
@@ -147,12 +161,9 @@ async fn answer(
     app: &App,
     permit: OwnedSemaphorePermit,
     request: Request,
-    route: &str,
+    ends_with_client: bool,
     next: Next,
 ) -> Response {
-    let ends_with_client =
-        matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
-            || END_WITH_CLIENT.contains(&route);
     let work = async move {
         let _permit = permit;
         next.run(request).await
@@ -181,14 +192,19 @@ fn needed(method: &Method, route: &str) -> Option<Role> {
     })
 }
 
-/// Finds out who asks, and refuses what they may not. The caller's role is left for handlers.
-async fn admit(app: &App, request: &mut Request, route: &str) -> Result<()> {
+/// Finds out who asks, and refuses what they may not. The caller's role is left for handlers, and
+/// the token that gives it is watched over.
+async fn admit(app: &App, request: &mut Request, route: &str) -> Result<Option<Held>> {
     let needed = needed(request.method(), route);
-    let has = match request.extensions().get::<Origin>() {
-        Some(Origin::Owner) => Some(Role::Admin),
+    let (has, held) = match request.extensions().get::<Origin>() {
+        Some(Origin::Owner) => (Some(Role::Admin), None),
         _ => match bearer(request) {
-            Some(secret) => Some(app.engine.role_of(&secret).await?.ok_or_else(wrong_token)?),
-            None => None,
+            Some(secret) => {
+                let held = Held::new(&app.engine, &secret);
+                let role = app.engine.role_of(&secret).await?.ok_or_else(wrong_token)?;
+                (Some(role), Some(held))
+            }
+            None => (None, None),
         },
     };
     match (needed, has) {
@@ -205,7 +221,7 @@ async fn admit(app: &App, request: &mut Request, route: &str) -> Result<()> {
     if let Some(role) = has {
         request.extensions_mut().insert(role);
     }
-    Ok(())
+    Ok(held)
 }
 
 /// Refuses what a role may not. Handlers ask where a parameter makes more of their route.

@@ -2,6 +2,7 @@
 //! Tokens: 32 random bytes, of which only the digest is kept.
 
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 
 use super::{Engine, names};
 use crate::clock::Timestamp;
@@ -43,7 +44,14 @@ impl Engine {
                 write.remove_token(&name)?;
                 write.event(Subject::Daemon, "token", &name, "revoke", &[])
             })
-            .await
+            .await?;
+        self.removals.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Changes with each token that is removed.
+    pub(crate) fn removals(&self) -> watch::Receiver<u64> {
+        self.removals.subscribe()
     }
 
     pub(crate) async fn tokens(&self) -> Result<Vec<Token>> {

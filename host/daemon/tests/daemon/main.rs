@@ -17,6 +17,7 @@ mod load;
 mod lost;
 mod process;
 mod rest;
+mod revoked;
 mod snapshots;
 mod stop;
 mod volumes;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         .chain(stop::TESTS)
         .chain(snapshots::TESTS)
         .chain(load::TESTS)
+        .chain(revoked::TESTS)
         .chain(full::TESTS)
         .chain(crash::TESTS)
         .copied()

@@ -177,6 +177,23 @@ pub(crate) fn tar(name: &str, content: &[u8]) -> Vec<u8> {
 
 /// One request over TLS.
 async fn over_tls(world: &World, method: &str, path: &str, token: Option<&str>) -> (u16, Value) {
+    let answer = ask_over_tls(world, method, path, token, Full::new(Bytes::new())).await;
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+/// The answer to one request over TLS, as it comes.
+pub(crate) async fn ask_over_tls<B>(
+    world: &World,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: B,
+) -> hyper::Response<hyper::body::Incoming>
+where
+    B: hyper::body::Body<Data = Bytes, Error = std::convert::Infallible> + Send + 'static,
+{
     let mut roots = RootCertStore::empty();
     let certificate = world.ready.certificate.as_ref().unwrap();
     roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
@@ -197,10 +214,7 @@ async fn over_tls(world: &World, method: &str, path: &str, token: Option<&str>) 
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
-    let answer = sender.send_request(request.body(Full::new(Bytes::new())).unwrap()).await.unwrap();
-    let status = answer.status().as_u16();
-    let body = answer.into_body().collect().await.unwrap().to_bytes();
-    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    sender.send_request(request.body(body).unwrap()).await.unwrap()
 }
 
 fn tokens() {
