@@ -20,7 +20,7 @@ pub(crate) type Engine = Ext4<Disk, MountedServices<(), NoopObserver, ()>>;
 
 /// Blocks that stay free for metadata of what is written: an extent tree's path, a block of
 /// a directory.
-const SLACK_BLOCKS: u64 = 16;
+pub(crate) const SLACK_BLOCKS: u64 = 16;
 /// Changes between two commits. The engine copies all of the running transaction for each
 /// change, to be able to undo it, so that long transactions get slow.
 const CHANGES: u32 = 64;

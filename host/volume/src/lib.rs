@@ -36,6 +36,7 @@ mod layout;
 mod lock;
 mod model;
 mod pack;
+mod room;
 mod stream;
 mod superblock;
 mod tree;

@@ -13,7 +13,7 @@ use crate::tree::{file_name, kind, shown};
 use crate::{EntryKind, Error, ErrorKind, Report, Result};
 
 /// Contents are read and written by this much.
-const CHUNK: usize = 1 << 20;
+pub(crate) const CHUNK: usize = 1 << 20;
 /// Runs of zeroes of this size and place stay holes.
 const HOLE: usize = 4096;
 /// The longest text of a symbolic link that Linux takes.
@@ -111,7 +111,14 @@ impl<'a> Unpacker<'a> {
         let info = self.core.run(&what, |engine| {
             engine.create_regular_file(context, parent, label, permissions(0o600)?)
         })?;
-        let written = self.write_contents(&what, info.number, contents)?;
+        let written = match self.write_contents(&what, info.number, contents) {
+            Ok(written) => written,
+            Err(error) => {
+                // Half a file is nothing that anybody asked for.
+                let _ = self.remove(parent, name);
+                return Err(error);
+            }
+        };
         self.set_attributes(info.number, attributes)?;
         self.report.files += 1;
         self.report.bytes += written;
@@ -366,7 +373,7 @@ pub(crate) fn joined(path: &[Vec<u8>]) -> String {
 }
 
 /// Reads until the buffer is full or there is no more.
-fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+pub(crate) fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
     let mut done = 0;
     while done < buffer.len() {
         match source.read(&mut buffer[done..]) {
@@ -380,7 +387,7 @@ fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
 }
 
 /// The parts of `chunk` that are not zero, by pages.
-fn data_runs(chunk: &[u8]) -> Vec<std::ops::Range<usize>> {
+pub(crate) fn data_runs(chunk: &[u8]) -> Vec<std::ops::Range<usize>> {
     let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
     for (index, page) in chunk.chunks(HOLE).enumerate() {
         if page.iter().all(|&b| b == 0) {

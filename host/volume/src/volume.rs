@@ -15,6 +15,7 @@ use crate::disk::Writing;
 use crate::estimate::Counter;
 use crate::format::{Identity, format};
 use crate::layout::{BLOCK, Layout};
+use crate::room::Room;
 use crate::unpack::Unpacker;
 use crate::{
     Access, CreateOptions, Entry, EntryKind, Error, ErrorKind, Estimate, Report, Result, Summary,
@@ -129,6 +130,16 @@ impl Volume {
     /// a failure, what came before it in the stream is there.
     pub fn write_tar(&mut self, at: &str, source: impl Read) -> Result<Report> {
         self.unpack(at, |unpacker| stream::unpack(source, unpacker))
+    }
+
+    /// Looks through a tar stream as [`write_tar`](Self::write_tar) would, and refuses what that
+    /// would refuse on the way, above all what finds no room. Gives the bytes of its contents.
+    pub fn check_tar(&mut self, at: &str, source: impl Read) -> Result<u64> {
+        self.work(|core| {
+            let mut room = Room::new(core, at)?;
+            stream::each(source, |path, _, _, item| room.add(path, item))?;
+            Ok(room.bytes())
+        })
     }
 
     /// Copies what is in the directory `source` of this machine below the directory `at`.

@@ -262,11 +262,22 @@ impl Engine {
         self.check_idle(&volume)?;
         let image = self.home.volume(&volume.id);
         let (id, name) = (volume.id.to_string(), volume.name.clone());
+        // Looked through first: what is refused leaves nothing of it in the volume.
+        let (lock, volume, upload, path, wanted) = blocking({
+            let image = image.clone();
+            move || {
+                let mut disk = open(&volume, &image, ext4::Access::Read)?;
+                let wanted = disk.check_tar(&path, archive::open(&upload.path)?).map_err(failed)?;
+                disk.close().map_err(failed)?;
+                Ok((lock, volume, upload, path, wanted))
+            }
+        })
+        .await?;
+        // Its disk is sparse, and the one below it may be full.
+        self.check_room(wanted)?;
         blocking(move || {
             // Whoever waits may leave, and the disk is still written.
             let _lock = lock;
-            // Looked through first: what is refused leaves nothing of it in the volume.
-            ext4::size_for_tar(archive::open(&upload.path)?).map_err(failed)?;
             crate::marks::touch(&image)?;
             let mut disk = open(&volume, &image, ext4::Access::Write)?;
             disk.write_tar(&path, archive::open(&upload.path)?).map_err(failed)?;

@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("volumes_of_disk_images", disk_images_become_volumes),
     ("volumes_that_are_none", damage),
     ("files_of_volumes_are_looked_at", looked_at),
+    ("volumes_without_room_stay_as_they_were", no_room),
 ];
 
 fn volumes() {
@@ -217,6 +218,44 @@ fn looked_at() {
         world.run("one", &["forever"], mounted).await;
         let path = "/v1/volumes/data/files/stat?path=/d";
         client.refused("GET", path, Value::Null, 409, "conflict").await;
+        world.end().await;
+    });
+}
+
+/// A copy that does not fit changes nothing; one that fits because of what it replaces is made.
+fn no_room() {
+    block_on(async {
+        let mut world = World::new().await;
+        let client = &world.client;
+        client.post(&format!("/v1/volumes?name=small&size_bytes={}", 24 << 20), Value::Null).await;
+        let noise = |size: usize| -> Vec<u8> { (0..size).map(|at| (at % 251) as u8 + 1).collect() };
+        let put = async |files: &[(&str, &[u8])]| {
+            let mut all = Vec::new();
+            for (name, content) in files {
+                let mut one = tar(name, content);
+                one.truncate(one.len() - 1024);
+                all.extend_from_slice(&one);
+            }
+            all.resize(all.len() + 1024, 0);
+            client.send("PUT", "/v1/volumes/small/files?path=/d", all).await.unwrap()
+        };
+        let large = noise(11 << 20);
+        let stat = async |path: &str| {
+            client.ask("GET", &format!("/v1/volumes/small/files/stat?path={path}"), Value::Null).await
+        };
+        let done = put(&[("big", &large)]).await;
+        assert!(done.status < 300, "{}", done.text());
+        let refused = put(&[("a", b"a"), ("big", b"small"), ("z", &noise(20 << 20))]).await;
+        assert_eq!(refused.status, 507, "{}", refused.text());
+        assert!(refused.text().contains("room") || refused.text().contains("space"));
+        assert_eq!(stat("/d/a").await.status, 404);
+        assert_eq!(stat("/d/z").await.status, 404);
+        assert_eq!(stat("/d/big").await.json()["size_bytes"], large.len());
+        let done = put(&[("big", &large), ("a", b"a")]).await;
+        assert!(done.status < 300, "{}", done.text());
+        // What has no bytes but zeroes needs no room.
+        let done = put(&[("hole", &vec![0; 32 << 20])]).await;
+        assert!(done.status < 300, "{}", done.text());
         world.end().await;
     });
 }
