@@ -25,6 +25,7 @@ use session::Session;
 fn main() -> ExitCode {
     let words = std::env::args_os().collect();
     let words = arguments::docker::ungrouped(words, &arguments::description());
+    let words = arguments::attached::detached(words, &arguments::description());
     if let Some(code) = commands::hidden(&words) {
         return code;
     }

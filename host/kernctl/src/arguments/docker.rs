@@ -66,7 +66,7 @@ pub(crate) fn ungrouped(mut words: Vec<OsString>, description: &Description) -> 
 }
 
 /// Where the first word is that is no option, nor the value of one.
-fn verb(words: &[OsString], description: &Description) -> Option<usize> {
+pub(super) fn verb(words: &[OsString], description: &Description) -> Option<usize> {
     let mut value = false;
     for (index, word) in words.iter().enumerate().skip(1) {
         let text = word.to_str()?;

@@ -2,6 +2,7 @@
 //! The command line: docker's verbs, and each verb and flag of the ancestor beside them. Parsing
 //! never acts.
 
+pub(crate) mod attached;
 pub(crate) mod docker;
 #[cfg(test)]
 mod documented;

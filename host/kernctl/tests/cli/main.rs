@@ -14,4 +14,5 @@ mod copy;
 mod fake;
 mod output;
 mod remove;
+mod values;
 mod world;
