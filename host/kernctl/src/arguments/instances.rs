@@ -87,8 +87,8 @@ pub(crate) struct Attach {
     pub(crate) volume: Option<String>,
     #[arg(long, hide = true, value_name = "INSTANCE", requires = "volume")]
     pub(crate) instance: Option<String>,
-    #[arg(long = "mountPoint", hide = true, value_name = "PATH", requires = "volume")]
-    pub(crate) mount_point: Option<String>,
+    #[arg(long = "mountPoint", hide = true, value_name = "PATH", value_parser = words::place, requires = "volume")]
+    pub(crate) mount_point: Option<(String, bool)>,
     #[arg(long, hide = true, requires = "volume")]
     pub(crate) force: bool,
 }

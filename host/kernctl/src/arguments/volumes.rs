@@ -82,8 +82,8 @@ pub(crate) struct Attach {
     /// The instance
     pub(crate) instance: String,
     /// The directory in the guest
-    #[arg(value_name = "/DIRECTORY")]
-    pub(crate) mount_point: String,
+    #[arg(value_name = "/DIRECTORY[:ro]", value_parser = words::place)]
+    pub(crate) place: (String, bool),
     /// Let the guest only read
     #[arg(long, visible_alias = "ro")]
     pub(crate) read_only: bool,
@@ -125,8 +125,8 @@ pub(crate) struct AttachVolume {
     #[arg(long, value_name = "INSTANCE")]
     pub(crate) instance: String,
     /// The directory in the guest
-    #[arg(long = "mountPoint", value_name = "PATH")]
-    pub(crate) mount_point: String,
+    #[arg(long = "mountPoint", value_name = "PATH", value_parser = words::place)]
+    pub(crate) place: (String, bool),
     /// Kept for scripts
     #[arg(long)]
     pub(crate) force: bool,

@@ -60,12 +60,28 @@ pub(crate) fn exposed(text: &str) -> Result<ExposedPort, String> {
     Ok(ExposedPort { guest, protocol })
 }
 
-/// `VOLUME:/DIRECTORY[:ro]`.
-pub(crate) fn mount(text: &str) -> Result<Mount, String> {
-    let (rest, read_only) = match text.strip_suffix(":ro") {
+/// Whether something says at its end that it is only read, and what stands before that.
+fn read_only(text: &str) -> (&str, bool) {
+    match text.strip_suffix(":ro") {
         Some(rest) => (rest, true),
         None => (text.strip_suffix(":rw").unwrap_or(text), false),
-    };
+    }
+}
+
+/// `/DIRECTORY[:ro]`: a directory of the guest, and whether it is only read.
+pub(crate) fn place(text: &str) -> Result<(String, bool), String> {
+    let (place, read_only) = read_only(text);
+    if !place.starts_with('/') || place.contains(':') {
+        return Err(format!(
+            "{text:?} is not a directory of the guest; write /DIRECTORY or /DIRECTORY:ro"
+        ));
+    }
+    Ok((place.to_owned(), read_only))
+}
+
+/// `VOLUME:/DIRECTORY[:ro]`.
+pub(crate) fn mount(text: &str) -> Result<Mount, String> {
+    let (rest, read_only) = read_only(text);
     let (volume, mount_point) = rest
         .split_once(':')
         .ok_or_else(|| format!("{text:?} names no place in the guest; write VOLUME:/DIRECTORY"))?;

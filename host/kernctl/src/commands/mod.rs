@@ -92,9 +92,8 @@ pub(crate) fn hidden(words: &[OsString]) -> Option<ExitCode> {
 /// docker's `attach`, or the ancestor's when it names a volume.
 async fn attach(session: &Session, attach: Attach) -> Result<u8, Failure> {
     match (attach.volume, attach.instance, attach.mount_point, attach.name) {
-        (Some(volume), Some(instance), Some(mount_point), _) => {
-            let attach =
-                arguments::AttachVolume { volume, instance, mount_point, force: attach.force };
+        (Some(volume), Some(instance), Some(place), _) => {
+            let attach = arguments::AttachVolume { volume, instance, place, force: attach.force };
             volumes::attach(session, &attach.into()).await
         }
         (_, _, _, Some(name)) => {

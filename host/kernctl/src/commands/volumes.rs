@@ -142,26 +142,16 @@ pub(crate) async fn remove(
 
 impl From<AttachVolume> for VolumeAttach {
     fn from(old: AttachVolume) -> Self {
-        Self {
-            volume: old.volume,
-            instance: old.instance,
-            mount_point: old.mount_point,
-            read_only: false,
-        }
+        Self { volume: old.volume, instance: old.instance, place: old.place, read_only: false }
     }
 }
 
 pub(crate) async fn attach(session: &Session, attach: &VolumeAttach) -> Result<u8, Failure> {
-    if !attach.mount_point.starts_with('/') {
-        return Err(Failure::usage(format!(
-            "{:?} is not an absolute path of the guest",
-            attach.mount_point
-        )));
-    }
+    let (mount_point, read_only) = attach.place.clone();
     let request = AttachRequest {
         instance: attach.instance.clone(),
-        mount_point: attach.mount_point.clone(),
-        read_only: attach.read_only,
+        mount_point,
+        read_only: attach.read_only || read_only,
     };
     let volume = session.connect().await?.attach_volume(&attach.volume, &request).await?;
     session.printer.one(&volume, || volume.name.clone())?;

@@ -34,3 +34,19 @@ fn values_stand_at_their_short_options() {
     let error = world.fails(&["run", "-x8080", "web"], 2);
     assert!(error.contains("'-x8080'"), "{error}");
 }
+
+#[test]
+fn a_place_of_a_volume_may_say_that_it_is_only_read() {
+    let world = World::new();
+    let attach = |place: &str| {
+        world.ok(&["volume", "attach", "data", "web", place]);
+        asked(&world, "/v1/volumes/data/attach")
+    };
+    let wanted = |place: &str, read_only: bool| json!({"instance": "web", "mount_point": place, "read_only": read_only});
+    assert_eq!(attach("/d:ro"), wanted("/d", true));
+    assert_eq!(attach("/d:rw")["mount_point"], "/d");
+    assert_eq!(attach("/d")["mount_point"], "/d");
+    for place in ["/d:x", "/d:x:ro", "d:ro"] {
+        world.fails(&["volume", "attach", "data", "web", place], 2);
+    }
+}
