@@ -104,6 +104,11 @@ impl Engine {
             let reference = wanted.volume;
             let volume = self.store.read(move |db| store::volumes::find(db, &reference)).await?;
             super::volumes::fits(&volume, kind)?;
+            if mounts.iter().any(|mount: &Mount| mount.volume == volume.id) {
+                let message = format!("the volume {:?} is named twice", volume.name);
+                return Err(Error::invalid(message)
+                    .advise("an instance has a volume at one place; leave the other out"));
+            }
             mounts.push(Mount {
                 volume: volume.id,
                 name: volume.name,

@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("volumes_that_are_none", damage),
     ("files_of_volumes_are_looked_at", looked_at),
     ("volumes_without_room_stay_as_they_were", no_room),
+    ("volumes_are_named_once", named_once),
 ];
 
 fn volumes() {
@@ -256,6 +257,25 @@ fn no_room() {
         // What has no bytes but zeroes needs no room.
         let done = put(&[("hole", &vec![0; 32 << 20])]).await;
         assert!(done.status < 300, "{}", done.text());
+        world.end().await;
+    });
+}
+
+fn named_once() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.import(0, "web").await;
+        let client = &world.client;
+        client.post(&format!("/v1/volumes?name=v1&size_bytes={}", 8 << 20), Value::Null).await;
+        let mount = |place: &str| json!({ "volume": "v1", "mount_point": place });
+        let twice = json!({ "image": "web", "name": "x",
+            "volumes": [mount("/data"), mount("/data2")] });
+        let error = client.refused("POST", "/v1/instances", twice, 422, "invalid").await;
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("\"v1\" is named twice"), "{message}");
+        // A colon would be read as something else by the guest.
+        let colon = json!({ "image": "web", "name": "x", "volumes": [mount("/data:ro")] });
+        client.refused("POST", "/v1/instances", colon, 422, "invalid").await;
         world.end().await;
     });
 }
