@@ -48,7 +48,7 @@
 //! | `POST /volumes/{ref}/detach?instance` | | [`Volume`] |
 //! | `GET /volumes/{ref}/files?path` | | a tar of what is there |
 //! | `GET /volumes/{ref}/files/stat?path` | | [`FileStat`] |
-//! | `PUT /volumes/{ref}/files?path` | a tar (plain or gzip) | 204 |
+//! | `PUT /volumes/{ref}/files?path` | a tar (plain or gzip) | [`Written`] |
 //! | `GET /events?since` | | server-sent [`Event`]s |
 //! | `GET /tokens` | | `[`[`Token`]`]` |
 //! | `POST /tokens` | [`TokenRequest`] | 201 [`NewToken`] |
@@ -76,7 +76,9 @@ pub use instance::{
     RenameRequest, RestartPolicy, RunRequest, Snapshot, SnapshotRequest, Stats,
 };
 pub use system::{Compiler, Info, NewToken, Pong, Provider, Role, Token, TokenRequest};
-pub use volume::{AttachRequest, FileKind, FileStat, Volume, VolumeAttachment, VolumeQuery};
+pub use volume::{
+    AttachRequest, FileKind, FileStat, Volume, VolumeAttachment, VolumeQuery, Written,
+};
 
 /// The version in the path of every address.
 pub const VERSION: &str = "v1";

@@ -24,6 +24,18 @@ pub struct Volume {
     pub labels: BTreeMap<String, String>,
     /// When it was made.
     pub created: String,
+    /// In the answer that it was made: a sentence for each thing that was left out of what was sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// What became of files that were put into a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Written {
+    /// A sentence for each thing that was left out: devices, pipes, sockets.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// Where a volume is attached.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Volumes.
 
-use bhojpur_api::{AttachRequest, FileStat, Volume, VolumeQuery};
+use bhojpur_api::{AttachRequest, FileStat, Volume, VolumeQuery, Written};
 
 use crate::transport::{Call, Client, SLOW};
 use crate::{ByteStream, Result, Upload};
@@ -64,8 +64,10 @@ impl Client {
     }
 
     /// `PUT /volumes/{ref}/files`: puts what is in the tar into the directory at the path.
-    pub async fn write_files(&self, volume: &str, path: &str, tar: Upload) -> Result<()> {
+    pub async fn write_files(&self, volume: &str, path: &str, tar: Upload) -> Result<Written> {
         let call = Call::put(&["volumes", volume, "files"]).with("path", path);
-        self.done(call.upload("application/x-tar", tar)).await
+        // Older daemons answer with nothing.
+        let written = self.json_if_any(call.upload("application/x-tar", tar)).await?;
+        Ok(written.unwrap_or_default())
     }
 }

@@ -318,6 +318,7 @@ pub(crate) fn volume(volume: Volume) -> api::Volume {
         attachments: volume.attachments.into_iter().map(attachment).collect(),
         labels: volume.labels,
         created: volume.created.rfc3339(),
+        warnings: Vec::new(),
     }
 }
 

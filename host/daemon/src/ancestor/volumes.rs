@@ -52,7 +52,8 @@ pub(super) async fn create(
         (Some(tar), false) => Content::Tar(tar),
     };
     let size = size.filter(|_| !raw);
-    let volume = app.engine.create_volume(name, &provider, size, BTreeMap::new(), content).await?;
+    let (volume, _) =
+        app.engine.create_volume(name, &provider, size, BTreeMap::new(), content).await?;
     created(types::Volume::from(volume))
 }
 

@@ -54,7 +54,7 @@ impl Engine {
         self.store.read(move |db| store::volumes::find(db, &reference)).await
     }
 
-    /// Makes a volume, empty or with what was sent.
+    /// Makes a volume, empty or with what was sent, and says what was left out of that.
     pub(crate) async fn create_volume(
         &self,
         name: String,
@@ -62,7 +62,7 @@ impl Engine {
         size: Option<u64>,
         labels: BTreeMap<String, String>,
         content: Content,
-    ) -> Result<Volume> {
+    ) -> Result<(Volume, Vec<String>)> {
         names::check("a volume", &name)?;
         let provider = self.providers.named(provider)?.clone();
         if !provider.capabilities().volumes {
@@ -88,7 +88,7 @@ impl Engine {
         let row = volume.clone();
         self.store.write(move |write| write.add_volume(&row)).await?;
         match self.fill_volume(&mut volume, uuid, size, content, &*provider).await {
-            Ok(()) => Ok(volume),
+            Ok(warnings) => Ok((volume, warnings)),
             Err(error) => {
                 if let Err(undo) = self.discard_volume(&volume).await {
                     tracing::warn!(volume = %volume.name, error = %undo, "cannot be removed");
@@ -105,7 +105,7 @@ impl Engine {
         size: Option<u64>,
         content: Content,
         provider: &dyn bhojpur_provider::Provider,
-    ) -> Result<()> {
+    ) -> Result<Vec<String>> {
         if let Some(size) = size {
             // Sparse: what counts is that it can hold something at all.
             self.check_room(content.size().min(size))?;
@@ -114,7 +114,8 @@ impl Engine {
         let directory = scratch.path().join("volume");
         home::make(&directory)?;
         let (path, label) = (directory.join("disk.raw"), volume.name.clone());
-        let made = blocking(move || make_disk(&path, uuid, &label, size, content)).await?;
+        let (made, warnings) =
+            blocking(move || make_disk(&path, uuid, &label, size, content)).await?;
         home::settle(&directory, &self.home.volumes().join(volume.id.as_str()))?;
         let artifact = Artifact { path: self.home.volume(&volume.id), size: made };
         let staged = provider.stage_volume(&volume.id, &artifact, &Silent).await?;
@@ -133,7 +134,8 @@ impl Engine {
                     &[("provider", row.provider.to_string())],
                 )
             })
-            .await
+            .await?;
+        Ok(warnings)
     }
 
     /// Removes everything of a volume that nobody uses.
@@ -250,13 +252,13 @@ impl Engine {
         .await
     }
 
-    /// Puts what a tar has at `path` into a volume.
+    /// Puts what a tar has at `path` into a volume, and says what was left out.
     pub(crate) async fn unpack_volume(
         &self,
         reference: String,
         path: String,
         upload: Upload,
-    ) -> Result<()> {
+    ) -> Result<Vec<String>> {
         let volume = self.volume(reference).await?;
         let lock = self.volume_locks.lock(&volume.id).await;
         self.check_idle(&volume)?;
@@ -275,17 +277,18 @@ impl Engine {
         .await?;
         // Its disk is sparse, and the one below it may be full.
         self.check_room(wanted)?;
-        blocking(move || {
+        let report = blocking(move || {
             // Whoever waits may leave, and the disk is still written.
             let _lock = lock;
             crate::marks::touch(&image)?;
             let mut disk = open(&volume, &image, ext4::Access::Write)?;
-            disk.write_tar(&path, archive::open(&upload.path)?).map_err(failed)?;
-            disk.close().map_err(failed)
+            let report = disk.write_tar(&path, archive::open(&upload.path)?).map_err(failed)?;
+            disk.close().map_err(failed)?;
+            Ok(report)
         })
         .await?;
         self.event(Subject::Volume, id, name, "write", Vec::new()).await;
-        Ok(())
+        Ok(report.warnings)
     }
 
     /// Whoever holds the volume's lock can rely on it: an instance takes it when it starts.
@@ -318,16 +321,16 @@ impl Engine {
     }
 }
 
-/// Makes the disk and gives its size.
+/// Makes the disk; gives its size, and what was left out.
 fn make_disk(
     path: &Path,
     uuid: [u8; 16],
     label: &str,
     size: Option<u64>,
     content: Content,
-) -> Result<u64> {
+) -> Result<(u64, Vec<String>)> {
     let options = match (size, &content) {
-        (_, Content::Image(image)) => return adopt_disk(image, path),
+        (_, Content::Image(image)) => return Ok((adopt_disk(image, path)?, Vec::new())),
         (Some(size), _) => ext4::CreateOptions::new(size, uuid),
         (None, Content::Tar(upload)) => {
             let estimate = ext4::size_for_tar(archive::open(&upload.path)?).map_err(failed)?;
@@ -338,19 +341,21 @@ fn make_disk(
     // ext4(5): a label has 16 bytes at most.
     let label = label.get(..16).unwrap_or(label);
     let options = options.label(label);
-    match content {
+    let warnings = match content {
         Content::Nothing | Content::Image(_) => {
             ext4::Volume::create(path, &options).and_then(ext4::Volume::close).map_err(failed)?;
+            Vec::new()
         }
         Content::Tar(upload) => {
             let tar = archive::open(&upload.path)?;
             ext4::Volume::create_filled(path, &options, |disk| disk.write_tar("/", tar))
-                .map_err(failed)?;
+                .map_err(failed)?
+                .warnings
         }
-    }
+    };
     let found = std::fs::metadata(path)
         .map_err(|error| Error::io(format!("cannot read {}", path.display()), &error))?;
-    Ok(found.len())
+    Ok((found.len(), warnings))
 }
 
 /// Makes a disk of an image that was sent, with holes where it has zeroes.

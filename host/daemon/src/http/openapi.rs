@@ -39,6 +39,7 @@ use super::{Answer, Body, Route};
         api::LogChunk,
         api::Volume,
         api::FileStat,
+        api::Written,
         api::AttachRequest,
         api::Event,
         api::Token,

@@ -114,7 +114,7 @@ pub(super) fn routes() -> Vec<Route> {
             "Puts the content of a tar into a volume that no running instance has.",
             &[("path", "string", "The directory; the root when absent.")],
             Body::Bytes(TAR, "A tar, plain or gzip."),
-            Answer::Nothing,
+            Answer::Json("Written"),
             put(give),
         ),
     ]
@@ -149,8 +149,9 @@ async fn make(State(app): State<App>, query: Pairs, body: axum::body::Body) -> R
         (Some(image), true) => Content::Image(image),
         (Some(tar), false) => Content::Tar(tar),
     };
-    let volume = app.engine.create_volume(name, provider, size, labels, content).await?;
-    created(wire::volume(volume))
+    let (volume, warnings) =
+        app.engine.create_volume(name, provider, size, labels, content).await?;
+    created(api::Volume { warnings, ..wire::volume(volume) })
 }
 
 async fn show(State(app): State<App>, Reference(name): Reference) -> Result<Response> {
@@ -225,6 +226,6 @@ async fn give(
     let upload = upload(&app, body).await?.ok_or_else(|| {
         Error::new(Code::BadRequest, "the request has no body").advise("send a tar")
     })?;
-    app.engine.unpack_volume(name, path, upload).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let warnings = app.engine.unpack_volume(name, path, upload).await?;
+    ok(api::Written { warnings })
 }

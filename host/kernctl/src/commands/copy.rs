@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use tar::{Archive, EntryType};
 
 use super::build::Bar;
+use super::note;
 use crate::Failure;
 use crate::arguments::Cp;
 use crate::context::{self, Ignored, Keep};
@@ -294,13 +295,18 @@ async fn send(
     to: &str,
 ) -> Result<(), Failure> {
     let Side::Local(from) = from else {
-        client.write_files(volume, to, Upload::reader(tokio::io::stdin())).await?;
+        let written = client.write_files(volume, to, Upload::reader(tokio::io::stdin())).await?;
+        written.warnings.iter().for_each(|warning| note(warning));
         return Ok(());
     };
     let found = fs::symlink_metadata(&from).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Failure::not_found(format!("there is no {}", from.display())),
         _ => Failure::io(format!("cannot read {}", from.display()), &error),
     })?;
+    if let Some(what) = context::special(&found) {
+        let message = format!("{} is {what} and cannot be copied", from.display());
+        return Err(Failure::usage(message).advise("copy files, directories and links"));
+    }
     // `DIR/.` means what is in it, as docker has it.
     let content = from.as_os_str().to_string_lossy().ends_with("/.") || from == Path::new(".");
     let absolute = std::path::absolute(&from).unwrap_or_else(|_| from.clone());
@@ -318,7 +324,8 @@ async fn send(
     let bar = Bar::new(!session.printer.is_json(), "sending", packed.size);
     let sent = client.write_files(volume, &directory, bar.follow(packed.upload)).await;
     bar.finish();
-    Ok(sent?)
+    packed.left_out.iter().chain(&sent?.warnings).for_each(|warning| note(warning));
+    Ok(())
 }
 
 /// The directory of the volume that gets the files, and the name that they get there.

@@ -13,7 +13,7 @@ use crate::Failure;
 use crate::arguments::{
     AttachVolume, CreateVolume, Listing, VolumeAttach, VolumeCommand, VolumeCreate,
 };
-use crate::context::{self, Ignored, Keep};
+use crate::context::{self, Ignored, Keep, Packed};
 use crate::session::Session;
 
 pub(crate) async fn execute(session: &Session, command: VolumeCommand) -> Result<u8, Failure> {
@@ -64,28 +64,41 @@ async fn create(session: &Session, create: &VolumeCreate) -> Result<u8, Failure>
         None => None,
     };
     let client = session.connect().await?;
-    let (content, bar) = match content {
-        Some((upload, size)) => {
+    let (content, bar, left_out) = match content {
+        Some(Content { upload, size, left_out }) => {
             let bar = Bar::new(!session.printer.is_json(), "sending", size);
-            (Some(bar.follow(upload)), Some(bar))
+            (Some(bar.follow(upload)), Some(bar), left_out)
         }
-        None => (None, None),
+        None => (None, None, Vec::new()),
     };
     let volume = client.create_volume(&query, content).await;
     bar.inspect(Bar::finish);
-    let volume = volume?;
+    let mut volume = volume?;
+    volume.warnings.splice(0..0, left_out);
+    volume.warnings.iter().for_each(|warning| note(warning));
     session.printer.one(&volume, || volume.name.clone())?;
     Ok(0)
 }
 
+/// What goes into a volume.
+struct Content {
+    upload: Upload,
+    /// About how large it is.
+    size: u64,
+    /// What of it does not, a sentence for each.
+    left_out: Vec<String>,
+}
+
 /// A tar of a directory, or one that is there already.
-async fn content(path: &Path) -> Result<(Upload, u64), Failure> {
+async fn content(path: &Path) -> Result<Content, Failure> {
     if path == Path::new("-") {
-        return Ok((Upload::reader(tokio::io::stdin()), 0));
+        let upload = Upload::reader(tokio::io::stdin());
+        return Ok(Content { upload, size: 0, left_out: Vec::new() });
     }
     if path.is_dir() {
         let packed = context::pack(path, Path::new(""), &Ignored::nothing(), Keep::Everything)?;
-        return Ok((packed.upload, packed.size));
+        let Packed { upload, size, left_out, .. } = packed;
+        return Ok(Content { upload, size, left_out });
     }
     let upload = Upload::file(path).await.map_err(|error| {
         let what = format!("cannot read {}", path.display());
@@ -95,7 +108,7 @@ async fn content(path: &Path) -> Result<(Upload, u64), Failure> {
         }
     })?;
     let size = upload.size().unwrap_or(0);
-    Ok((upload, size))
+    Ok(Content { upload, size, left_out: Vec::new() })
 }
 
 pub(crate) async fn create_as_ancestor(

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 pub(crate) use ignore::Ignored;
-pub(crate) use pack::{Keep, pack, pack_file};
+pub(crate) use pack::{Keep, Packed, pack, pack_file, special};
 
 use crate::Failure;
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A tar of a directory, made while it is sent.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _, Write};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use bhojpur_client::Upload;
@@ -35,6 +37,8 @@ pub(crate) struct Packed {
     pub(crate) size: u64,
     /// How many files and directories are in it.
     pub(crate) entries: usize,
+    /// A sentence for each thing that is not: what it means elsewhere, nobody knows.
+    pub(crate) left_out: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -70,6 +74,13 @@ pub(crate) fn pack_file(path: &Path, name: &Path, keep: Keep) -> Result<Packed, 
 }
 
 fn start(entries: Vec<Entry>, keep: Keep) -> Packed {
+    let (entries, left_out): (Vec<Entry>, Vec<Entry>) =
+        entries.into_iter().partition(|entry| special(&entry.metadata).is_none());
+    let left_out = left_out.iter().filter_map(|entry| {
+        let what = special(&entry.metadata)?;
+        Some(format!("{} was left out: it is {what}", entry.path.display()))
+    });
+    let left_out = left_out.collect();
     let size = entries
         .iter()
         .map(|entry| 512 + content_size(&entry.metadata).next_multiple_of(512))
@@ -85,7 +96,18 @@ fn start(entries: Vec<Entry>, keep: Keep) -> Packed {
             let _ = sender.blocking_send(Err(error));
         }
     });
-    Packed { upload: Upload::channel(receiver), size, entries: count }
+    Packed { upload: Upload::channel(receiver), size, entries: count, left_out }
+}
+
+/// What is neither a file nor a directory nor a link.
+pub(crate) fn special(metadata: &Metadata) -> Option<&'static str> {
+    let kind = metadata.file_type();
+    match kind {
+        _ if kind.is_file() || kind.is_dir() || kind.is_symlink() => None,
+        _ if kind.is_fifo() => Some("a named pipe"),
+        _ if kind.is_socket() => Some("a socket"),
+        _ => Some("a device"),
+    }
 }
 
 fn read_metadata(path: &Path) -> Result<Metadata, Failure> {
@@ -137,12 +159,41 @@ fn content_size(metadata: &Metadata) -> u64 {
 
 fn write(entries: &[Entry], keep: Keep, pipe: &mut Pipe) -> io::Result<()> {
     let mut builder = Builder::new(pipe);
+    let mut names = HashMap::new();
     for Entry { path, name, metadata } in entries {
+        let first = match keep {
+            Keep::Everything => first_name(&mut names, metadata, name),
+            Keep::Little => None,
+        };
+        if let Some(first) = first {
+            let mut header = header(metadata, keep);
+            header.set_entry_type(EntryType::Link);
+            builder.append_link(&mut header, name, first)?;
+            continue;
+        }
         append(&mut builder, path, name, metadata, keep).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot send {}: {error}", path.display()))
         })?;
     }
     builder.into_inner()?.flush()
+}
+
+/// The name under which a file has been sent already.
+fn first_name<'a>(
+    names: &mut HashMap<(u64, u64), &'a Path>,
+    metadata: &Metadata,
+    name: &'a Path,
+) -> Option<&'a Path> {
+    if !metadata.is_file() || metadata.nlink() < 2 {
+        return None;
+    }
+    match names.entry((metadata.dev(), metadata.ino())) {
+        Slot::Occupied(first) => Some(first.get()),
+        Slot::Vacant(slot) => {
+            slot.insert(name);
+            None
+        }
+    }
 }
 
 fn append(
@@ -152,6 +203,28 @@ fn append(
     metadata: &Metadata,
     keep: Keep,
 ) -> io::Result<()> {
+    let mut header = header(metadata, keep);
+    let kind = metadata.file_type();
+    if kind.is_dir() {
+        header.set_entry_type(EntryType::Directory);
+        builder.append_data(&mut header, name, io::empty())
+    } else if kind.is_symlink() {
+        header.set_entry_type(EntryType::Symlink);
+        builder.append_link(&mut header, name, fs::read_link(path)?)
+    } else if kind.is_file() {
+        header.set_entry_type(EntryType::Regular);
+        header.set_size(metadata.len());
+        let mut content =
+            Counted { reader: File::open(path)?.take(metadata.len()), left: metadata.len() };
+        builder.append_data(&mut header, name, &mut content)
+    } else {
+        // It was a file when it was found.
+        Err(io::Error::other("it is neither a file nor a directory nor a link"))
+    }
+}
+
+/// What a tar says of a file beside its name, its kind and its content.
+fn header(metadata: &Metadata, keep: Keep) -> Header {
     let mut header = Header::new_gnu();
     header.set_size(0);
     header.set_mode(metadata.permissions().mode() & 0o7777);
@@ -169,23 +242,7 @@ fn append(
             header.set_mtime(0);
         }
     }
-    let kind = metadata.file_type();
-    if kind.is_dir() {
-        header.set_entry_type(EntryType::Directory);
-        builder.append_data(&mut header, name, io::empty())
-    } else if kind.is_symlink() {
-        header.set_entry_type(EntryType::Symlink);
-        builder.append_link(&mut header, name, fs::read_link(path)?)
-    } else if kind.is_file() {
-        header.set_entry_type(EntryType::Regular);
-        header.set_size(metadata.len());
-        let mut content =
-            Counted { reader: File::open(path)?.take(metadata.len()), left: metadata.len() };
-        builder.append_data(&mut header, name, &mut content)
-    } else {
-        // Sockets, pipes and devices mean nothing elsewhere.
-        Ok(())
-    }
+    header
 }
 
 /// A file of the size that was announced; one that became shorter would shift all that follows.

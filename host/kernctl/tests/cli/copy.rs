@@ -168,3 +168,49 @@ fn a_directory_does_not_replace_a_file() {
     let asked = world.fake.lines();
     assert!(asked.iter().all(|line| line.starts_with("GET ")), "{asked:?}");
 }
+
+#[test]
+fn what_is_left_out_is_named_and_hard_links_stay() {
+    let world = World::new();
+    world.file("src/a", "1");
+    std::fs::hard_link(world.path().join("src/a"), world.path().join("src/b")).unwrap();
+    let pipe = world.path().join("src/pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    world.fake.answer("GET /v1/volumes/data/files/stat", not_found("file"));
+    for words in [&["cp", "src", "data:/"][..], &["volume", "create", "data", "--from", "src"]] {
+        world.fake.take();
+        let done = world.run(words);
+        assert_eq!(done.status, 0, "{done:?}");
+        assert!(done.err.contains("src/pipe was left out: it is a named pipe"), "{done:?}");
+        let body = world.fake.take().pop().unwrap().body;
+        let mut archive = tar::Archive::new(&body[..]);
+        let entries: Vec<_> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let link = entry.link_name().unwrap().map(|link| link.display().to_string());
+                (entry.path().unwrap().display().to_string(), link)
+            })
+            .collect();
+        let prefix = if words[0] == "cp" { "src/" } else { "" };
+        let name = |name: &str| format!("{prefix}{name}");
+        assert!(entries.contains(&(name("a"), None)), "{entries:?}");
+        assert!(entries.contains(&(name("b"), Some(name("a")))), "{entries:?}");
+        assert!(!entries.iter().any(|(found, _)| found.contains("pipe")), "{entries:?}");
+    }
+    world.fake.take();
+    let error = world.fails(&["cp", "src/pipe", "data:/"], 2);
+    assert!(error.contains("src/pipe is a named pipe"), "{error}");
+    assert!(!world.fake.lines().iter().any(|line| line.starts_with("PUT")));
+    // What the daemon leaves out of a tar.
+    let left = serde_json::json!({"warnings": ["dev/x was left out: a device"]});
+    world.fake.answer("PUT /v1/volumes/data/files", Answer::json(200, &left));
+    let done = world.feed(&["cp", "-", "data:/d"], b"any bytes");
+    assert!(done.status == 0 && done.err.contains("dev/x was left out"), "{done:?}");
+    let mut volume = crate::fake::volume();
+    volume["warnings"] = left["warnings"].clone();
+    world.fake.answer("POST /v1/volumes", Answer::json(201, &volume));
+    let done = world.feed(&["volume", "create", "data", "--from", "-"], b"any bytes");
+    assert!(done.status == 0 && done.err.contains("dev/x was left out"), "{done:?}");
+}
