@@ -33,6 +33,9 @@ pub(crate) async fn find(home: &Path) -> Result<Option<Client>, Failure> {
     match client.ping().await {
         Ok(_) => Ok(Some(client)),
         Err(error) if error.is_absent() => Ok(None),
+        // A daemon that is killed still takes connections for a moment, and nobody answers. Whoever
+        // starts another one asks again before.
+        Err(bhojpur_client::Error::Broken { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -50,3 +50,10 @@ fn a_place_of_a_volume_may_say_that_it_is_only_read() {
         world.fails(&["volume", "attach", "data", "web", place], 2);
     }
 }
+
+#[test]
+fn a_daemon_that_was_killed_while_it_was_asked_is_asked_again() {
+    let world = World::new();
+    world.fake.answer("GET /v1/ping", Answer::none().once());
+    world.ok(&["ps"]);
+}
