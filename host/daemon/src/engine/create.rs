@@ -63,7 +63,7 @@ impl Engine {
         size(&mut spec, wanted.memory_mib, wanted.cpus, &image)?;
         check_abilities(provider.capabilities(), kind, &spec, !wanted.mounts.is_empty())?;
         let mounts = self.mounts(wanted.mounts, kind).await?;
-        self.choose_ports(&mut spec.ports)?;
+        self.choose_ports(&mut spec.ports, None)?;
         let named = !wanted.name.is_empty();
         let name = if named { wanted.name } else { names::made_up()? };
         names::check("an instance", &name)?;
@@ -119,11 +119,18 @@ impl Engine {
         Ok(mounts)
     }
 
-    /// Finds free ports where none is named, and refuses those that somebody has.
-    fn choose_ports(&self, ports: &mut [Port]) -> Result<()> {
+    /// Refuses the start of an instance whose ports somebody has by now.
+    pub(crate) fn check_ports(&self, instance: &Instance) -> Result<()> {
+        self.choose_ports(&mut instance.spec.ports.clone(), Some(&instance.id))
+    }
+
+    /// Finds free ports where none is named, and refuses those that somebody has. An instance is in
+    /// nobody's way but others'.
+    fn choose_ports(&self, ports: &mut [Port], own: Option<&InstanceId>) -> Result<()> {
         let all = self.registry.all();
         let taken: Vec<(String, Port)> = all
             .iter()
+            .filter(|handle| Some(&handle.id) != own)
             .map(|handle| handle.now())
             .filter(|instance| !instance.now.phase.is_at_rest())
             .flat_map(|instance| {
@@ -139,7 +146,11 @@ impl Engine {
             if port.host != 0
                 && let Some((name, _)) = taken.iter().find(|(_, other)| collide(other, &port))
             {
-                return Err(in_use(&port, &format!("the instance {name:?} has it")));
+                let refused = in_use(&port, &format!("the instance {name:?} has it"));
+                return Err(match own {
+                    Some(_) => refused.advise(format!("stop that one first: kernctl stop {name}")),
+                    None => refused,
+                });
             }
             if port.host != 0 && ports[..index].iter().any(|other| collide(other, &port)) {
                 return Err(in_use(&port, "it is named twice"));

@@ -176,6 +176,10 @@ impl Actor {
         match self.instance.now.phase {
             Phase::Running => Ok(()),
             Phase::Created | Phase::Stopped | Phase::Error | Phase::Restarting => {
+                // Before anything of it changes: that it cannot be started now is no fault of its.
+                if self.instance.now.phase.is_at_rest() {
+                    self.engine.check_ports(&self.instance)?;
+                }
                 self.instance.now.streak = 0;
                 self.start_or_fail().await
             }

@@ -25,6 +25,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("life_long_waits_are_answered", long_waits_are_answered),
     ("life_idle", idle),
     ("life_two_daemons", two_daemons),
+    ("life_ports_of_others", ports_of_others),
 ];
 
 fn states() {
@@ -523,6 +524,31 @@ fn two_daemons() {
         assert!(second.advice().is_some());
         // The first one is none the worse.
         world.client.get("/v1/ping").await;
+        world.end().await;
+    });
+}
+
+/// A start whose port another instance has is refused, and changes nothing.
+fn ports_of_others() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.import(0, "web").await;
+        let client = &world.client;
+        let ports = |host: u64| json!({ "ports": [{ "host": host, "guest": 80 }] });
+        let made = world.run("w8", &["forever"], ports(0)).await;
+        let port = made["ports"][0]["host"].as_u64().unwrap();
+        client.post("/v1/instances/w8/stop?grace_s=30", Value::Null).await;
+        world.run("w9", &["forever"], ports(port)).await;
+        for verb in ["start", "restart"] {
+            let path = format!("/v1/instances/w8/{verb}");
+            let error = client.refused("POST", &path, Value::Null, 409, "conflict").await;
+            assert!(error["message"].as_str().unwrap().contains("\"w9\""), "{error}");
+            assert_eq!(client.get("/v1/instances/w8").await["state"], "stopped");
+        }
+        client.post("/v1/instances/w9/stop?grace_s=30", Value::Null).await;
+        client.post("/v1/instances/w8/start", Value::Null).await;
+        client.delete("/v1/instances/w8?force").await;
+        world.no_violations();
         world.end().await;
     });
 }
