@@ -26,6 +26,8 @@ pub enum Code {
     TooLarge,
     /// 422: it can be read and makes no sense.
     Invalid,
+    /// 422: the program cannot be built; its compiler says why.
+    BuildFailed,
     /// 429 or 503: too many requests at once.
     Busy,
     /// 501: this provider cannot do it.
@@ -53,7 +55,7 @@ impl Code {
             Self::Timeout => 408,
             Self::Conflict => 409,
             Self::TooLarge => 413,
-            Self::Invalid => 422,
+            Self::Invalid | Self::BuildFailed => 422,
             Self::Busy | Self::NotReady => 503,
             Self::Unsupported => 501,
             Self::Exhausted => 507,

@@ -171,7 +171,7 @@ fn status_of(code: Code) -> u8 {
         Code::Conflict => status::CONFLICT,
         Code::Busy | Code::NotReady | Code::Exhausted => status::NOT_READY,
         Code::Unsupported => status::UNSUPPORTED,
-        Code::Timeout | Code::ProviderFailed | Code::Internal => status::FAILED,
+        Code::BuildFailed | Code::Timeout | Code::ProviderFailed | Code::Internal => status::FAILED,
     }
 }
 
@@ -223,6 +223,7 @@ mod tests {
             (Code::Unauthorized, "unauthorized", 7),
             (Code::Unsupported, "unsupported", 8),
             (Code::Invalid, "invalid", 2),
+            (Code::BuildFailed, "build_failed", 1),
             (Code::Internal, "internal", 1),
         ] {
             let failure = Failure::of_body(&body(code));

@@ -325,6 +325,7 @@ fn refused(error: &language::Error) -> Error {
         language::Error::NotSupported { .. } => Code::Unsupported,
         language::Error::Stopped { .. } => Code::Conflict,
         language::Error::Start { .. } => Code::Internal,
+        language::Error::Compile { .. } => Code::BuildFailed,
         _ => Code::Invalid,
     };
     error.advice().into_iter().fold(Error::new(code, error), Error::advise)

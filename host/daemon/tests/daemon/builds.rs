@@ -11,6 +11,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("builds_take_no_file_of_the_machine", no_file_of_the_machine),
     ("builds_write_no_file_of_the_machine", flags_write_no_file),
     ("builds_read_no_file_of_the_machine", sources_read_no_file),
+    ("builds_that_do_not_compile", does_not_compile),
 ];
 
 /// The last event of a build.
@@ -169,6 +170,21 @@ fn sources_read_no_file() {
             let last = build(&world, "path=.&name=a", context).await;
             assert_eq!(last["event"], "failed", "{last}");
             assert!(!last.to_string().contains("hunter2"), "{last}");
+        }
+        world.end().await;
+    });
+}
+
+/// That a program is wrong is no wrong request.
+fn does_not_compile() {
+    block_on(async {
+        let mut world = World::new().await;
+        let wrong = tar(&[("main.go", b"package main\nfunc main() { nothing() }\n".to_vec())]);
+        let last = build(&world, "name=a", wrong).await;
+        if last["error"]["code"] == "not_ready" {
+            eprintln!("SKIPPED: there is no Go");
+        } else {
+            assert_eq!(last["error"]["code"], "build_failed", "{last}");
         }
         world.end().await;
     });

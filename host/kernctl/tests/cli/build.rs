@@ -177,6 +177,9 @@ fn steps_go_to_standard_error_and_failures_are_failures() {
     let failed = json!({"event": "failed", "error": {"code": "invalid", "message": "main.go:1: syntax error", "advice": "repair it"}});
     world.fake.answer("POST /v1/images/build", Answer::bytes(events(&[failed])));
     assert!(world.fails(&["build", "-q", "app"], 2).contains("syntax error"));
+    let failed = json!({"event": "failed", "error": {"code": "build_failed", "message": "main.go:1: undefined: x"}});
+    world.fake.answer("POST /v1/images/build", Answer::bytes(events(&[failed])));
+    assert!(world.fails(&["build", "-q", "app"], 1).contains("undefined"));
     world.fake.answer("POST /v1/images/build", Answer::bytes(""));
     assert!(world.fails(&["build", "-q", "app"], 5).contains("ended before the build"));
 }
