@@ -95,10 +95,11 @@ fn a_pack_that_is_interrupted_leaves_nothing() {
     let image = lab.path().join("k.elf");
     tiny_image(&image, "", "", End::PowerOff);
     File::options().write(true).open(&image).unwrap().set_len(LARGE).unwrap();
-    lab.file("k.iso", "the old one");
+    // What is no image would not be replaced at all.
+    lab.file("k.iso", "\x7fELF, the old one");
     let mut pack = lab.kernel(&["pack", "-o", "k.iso"]);
     pack.arg("-kk.elf");
     assert_eq!(interrupted(&pack, "INT", || half_written(&lab)), Some(130));
     assert_eq!(lab.listing(), ["k.elf", "k.iso"]);
-    assert_eq!(fs::read(lab.path().join("k.iso")).unwrap(), b"the old one");
+    assert_eq!(fs::read(lab.path().join("k.iso")).unwrap(), b"\x7fELF, the old one");
 }
