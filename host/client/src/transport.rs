@@ -220,23 +220,10 @@ impl Client {
 
     /// Asks, and reads JSON.
     pub(crate) async fn json<T: DeserializeOwned>(&self, call: Call) -> Result<T> {
-        let bytes = self.whole(call).await?;
-        serde_json::from_slice(&bytes).map_err(|error| Error::Answer(error.to_string()))
-    }
-
-    /// Asks, and reads JSON where there is any.
-    pub(crate) async fn json_if_any<T: DeserializeOwned>(&self, call: Call) -> Result<Option<T>> {
-        let bytes = self.whole(call).await?;
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        serde_json::from_slice(&bytes).map_err(|error| Error::Answer(error.to_string()))
-    }
-
-    async fn whole(&self, call: Call) -> Result<Vec<u8>> {
         let limit = call.limit;
         let bytes = self.bytes(call).await?;
-        self.limited(limit, bytes.collect(ANSWER_MAX)).await
+        let bytes = self.limited(limit, bytes.collect(ANSWER_MAX)).await?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::Answer(error.to_string()))
     }
 
     /// Asks, and reads nothing.

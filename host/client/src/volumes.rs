@@ -66,8 +66,6 @@ impl Client {
     /// `PUT /volumes/{ref}/files`: puts what is in the tar into the directory at the path.
     pub async fn write_files(&self, volume: &str, path: &str, tar: Upload) -> Result<Written> {
         let call = Call::put(&["volumes", volume, "files"]).with("path", path);
-        // Older daemons answer with nothing.
-        let written = self.json_if_any(call.upload("application/x-tar", tar)).await?;
-        Ok(written.unwrap_or_default())
+        self.json(call.upload("application/x-tar", tar)).await
     }
 }
