@@ -2,7 +2,10 @@
 //! Standard input that nobody types: how a file or a pipe goes over the serial line, which has no
 //! end of its own.
 
-/// The value of the option `input` that says so to the kernel.
+/// The option of the configuration that says how standard input comes.
+pub const OPTION: &str = "input";
+
+/// Its value for what nobody types.
 pub const STREAM: &str = "stream";
 
 /// Data link escape: what follows is said by this module.

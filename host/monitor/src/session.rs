@@ -46,13 +46,17 @@ pub enum Input {
     None,
     /// As keys, which the guest's terminal makes lines, signals and an end of.
     Keys,
-    /// As bytes, with their end. The guest's configuration has to say so ([`Input::OPTION`]).
+    /// As bytes, with their end. The guest's configuration has to say so ([`Input::option`]).
     Stream,
 }
 
 impl Input {
-    /// The option of the configuration for [`Input::Stream`].
-    pub const OPTION: &str = "input=stream";
+    /// The option that the guest's configuration needs for it.
+    #[must_use]
+    pub fn option(self) -> Option<String> {
+        let (option, stream) = (console::OPTION, console::STREAM);
+        (self == Self::Stream).then(|| format!("{option}={stream}"))
+    }
 }
 
 /// How a run ended.

@@ -97,7 +97,7 @@ pub(crate) fn start(config: &Config<'_>) -> Arc<Console> {
         echo: person,
         map_newlines: person,
         size: size.unwrap_or((0, 0)),
-        stream: config.option("input") == Some(abi::console::STREAM),
+        stream: config.option(abi::console::OPTION) == Some(abi::console::STREAM),
     };
     let console = Console::new(Arc::new(SerialLine), settings);
     let receiver = Arc::new(Receiver { console: console.clone(), taking: SpinLock::new(()) });

@@ -71,8 +71,8 @@ fn start(run: &Run) -> Result<u8, Failure> {
     let (qemu, image, mut machine) =
         prepare(run).map_err(|failure| failure.with_status(status::NOT_STARTED))?;
     // Open until QEMU has it.
-    let mut input = Input::Keys;
-    let _record = match overrides(run, &image, &mut input)? {
+    let input = input(&image);
+    let _record = match overrides(run, &image, input)? {
         None => None,
         Some(record) => {
             let file = nameless(&record).map_err(|error| {
@@ -129,9 +129,19 @@ pub(super) fn check_memory(memory: Size, image: &Image, name: &str) -> Result<()
     .advise(format!("give it more, for example -m {}M", image.usual_memory.as_mebibytes())))
 }
 
+/// How our standard input reaches the program: an image that cannot be looked into cannot be told
+/// that nobody types.
+fn input(image: &Image) -> Input {
+    if image.configuration.is_some() && !std::io::stdin().is_terminal() {
+        Input::Stream
+    } else {
+        Input::Keys
+    }
+}
+
 /// The record that replaces the one in the image: what this run asks for, and what this
-/// machine is like. What is not typed is no longer [`Input::Keys`]. `None` for images that cannot be looked into.
-fn overrides(run: &Run, image: &Image, input: &mut Input) -> Result<Option<Vec<u8>>, Failure> {
+/// machine is like. `None` for images that cannot be looked into.
+fn overrides(run: &Run, image: &Image, input: Input) -> Result<Option<Vec<u8>>, Failure> {
     let refused = |what: &str| Failure::new(what).with_status(status::NOT_STARTED);
     let Some(mut config) = image.configuration.clone() else {
         if run.env.is_empty() && run.args.is_empty() {
@@ -154,10 +164,7 @@ fn overrides(run: &Run, image: &Image, input: &mut Input) -> Result<Option<Vec<u
     if let Some((rows, columns)) = bhojpur_monitor::terminal_size() {
         config.options.push(format!("{TERMINAL}={rows}x{columns}"));
     }
-    if !std::io::stdin().is_terminal() {
-        *input = Input::Stream;
-        config.options.push(Input::OPTION.to_owned());
-    }
+    config.options.extend(input.option());
     let record = config.encode();
     record
         .map(Some)
