@@ -86,22 +86,16 @@ pub fn write_advice(error: &io::Error) -> Option<&'static str> {
 }
 
 /// Whether what is to be mounted is a volume, and not a directory of the host.
-fn is_volume(host: &str) -> bool {
+#[must_use]
+pub fn is_volume(host: &str) -> bool {
     ["/dev/", "LABEL=", "UUID="].iter().any(|prefix| host.starts_with(prefix)) || host == "tmpfs"
 }
 
 /// Whether something can be mounted at a place of the guest: a volume there must leave the program
 /// in sight.
 pub fn check_mount(host: &str, guest: &str) -> Result<(), Error> {
-    let mut place = Vec::new();
-    for part in guest.split('/').filter(|part| !matches!(*part, "" | ".")) {
-        if part == ".." {
-            place.pop();
-        } else {
-            place.push(part);
-        }
-    }
-    let hides = place.is_empty() || format!("/{}", place.join("/")) == PROGRAM_DIRECTORY;
+    let place = shared::without_detours(&Path::new("/").join(guest));
+    let hides = [Path::new("/"), Path::new(PROGRAM_DIRECTORY)].contains(&place.as_path());
     if hides && is_volume(host) { Err(Error::Hides(guest.to_owned())) } else { Ok(()) }
 }
 

@@ -345,9 +345,9 @@ fn expanded(part: &str, file: &Path) -> PathBuf {
     part.replace("${ORIGIN}", &origin).replace("$ORIGIN", &origin).into()
 }
 
-/// The path without `..`. In the guest, no directory on the way is a link: there are only those
+/// The path without `..` and `.`. In the guest, no directory on the way is a link: there are only those
 /// that hold what was put there.
-fn without_detours(path: &Path) -> PathBuf {
+pub(crate) fn without_detours(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
         match part {

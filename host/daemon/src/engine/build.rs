@@ -306,10 +306,8 @@ fn include(assembly: &mut Assembly, context: &Path, pair: &str) -> Result<()> {
 /// What the guest mounts when it starts. Files of this machine get into an image by `include`,
 /// from the context alone.
 fn mount(pair: &str) -> Result<(&str, &str)> {
-    let device = |from: &str| {
-        from == "tmpfs" || ["/dev/", "LABEL=", "UUID="].iter().any(|start| from.starts_with(start))
-    };
-    pair.split_once(':').filter(|(from, to)| device(from) && to.starts_with('/')).ok_or_else(|| {
+    let named = pair.split_once(':');
+    named.filter(|(from, to)| assemble::is_volume(from) && to.starts_with('/')).ok_or_else(|| {
         Error::invalid(format!("{pair:?} does not say what to mount")).advise(
             "a mount is SOURCE:GUEST; SOURCE is tmpfs, /dev/NAME, LABEL=x or UUID=x, and GUEST begins with /",
         )
