@@ -3,7 +3,7 @@
 //! guests, but for what they boot.
 
 use std::io::Read as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::lab::process::Guarded;
+use crate::lab::process::{Guarded, leashed};
 
 /// What a guest boots.
 #[derive(Clone, Debug)]
@@ -43,17 +43,60 @@ pub(crate) struct Machine {
     pub(crate) cpus: u32,
     /// The guest's clock counts instructions.
     pub(crate) icount: bool,
-    /// Port of the host that leads to port 8080 of the guest.
-    pub(crate) port: Option<u16>,
+    pub(crate) network: Option<Network>,
+}
+
+/// How the host reaches port 8080 of the guest, which has the address 10.0.2.15 either way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Network {
+    /// QEMU's own TCP stack stands between: at this port of the loopback address.
+    User { port: u16 },
+    /// At the guest's own address, through this tap device, which has [`TAP_ADDRESS`].
+    Tap { device: &'static str },
+}
+
+/// The host's address on a tap device: what QEMU's user network has for the gateway.
+pub(crate) const TAP_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+const GUEST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+const GUEST_PORT: u16 = 8080;
+
+impl Network {
+    /// The user network with a port that is free now.
+    pub(crate) fn user() -> Result<Self> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        Ok(Self::User { port })
+    }
+
+    /// Where the host finds the guest's server.
+    pub(crate) fn server(self) -> SocketAddr {
+        match self {
+            Self::User { port } => (Ipv4Addr::LOCALHOST, port).into(),
+            Self::Tap { .. } => (GUEST_ADDRESS, GUEST_PORT).into(),
+        }
+    }
+
+    fn backend(self) -> String {
+        match self {
+            Self::User { port } => {
+                format!("user,id=net0,hostfwd=tcp:127.0.0.1:{port}-:{GUEST_PORT}")
+            }
+            Self::Tap { device } => {
+                format!("tap,id=net0,ifname={device},script=no,downscript=no")
+            }
+        }
+    }
 }
 
 impl Machine {
     pub(crate) fn new(board: Board) -> Self {
-        Self { board, memory_mib: 512, cpus: 1, icount: false, port: None }
+        Self { board, memory_mib: 512, cpus: 1, icount: false, network: None }
     }
 
     fn command(&self, boot: &Boot) -> Command {
-        let mut qemu = Command::new("qemu-system-x86_64");
+        // A guest with a network is a server, which runs for ever; how fast the others start is
+        // measured.
+        let start = if self.network.is_some() { leashed } else { Command::new };
+        let mut qemu = start("qemu-system-x86_64");
         qemu.args([
             "-nodefaults",
             "-no-user-config",
@@ -89,20 +132,22 @@ impl Machine {
         }
         qemu.args(["-serial", "stdio", "-global", "virtio-mmio.force-legacy=false"]);
         qemu.args(["-device", "isa-debug-exit,iobase=0x501,iosize=2"]);
-        if let Some(port) = self.port {
+        if let Some(network) = self.network {
             let device = match self.board {
                 Board::MicroVm => "virtio-net-device,netdev=net0",
                 Board::Pc => "virtio-net-pci,netdev=net0,romfile=",
             };
-            qemu.args([
-                "-netdev",
-                &format!("user,id=net0,hostfwd=tcp:127.0.0.1:{port}-:8080"),
-                "-device",
-                device,
-            ]);
+            qemu.args(["-netdev", &network.backend(), "-device", device]);
         }
         match boot {
-            Boot::Image(image) => qemu.arg("-kernel").arg(image),
+            Boot::Image(image) => {
+                if let Some(Network::Tap { .. }) = self.network {
+                    // Nobody answers DHCP there.
+                    let address = format!("ip={GUEST_ADDRESS}::{TAP_ADDRESS}:255.255.255.0");
+                    qemu.args(["-append", &address]);
+                }
+                qemu.arg("-kernel").arg(image)
+            }
             Boot::Linux { kernel, initramfs, arguments } => {
                 let line = format!("console=ttyS0 quiet panic=-1 -- {arguments}");
                 qemu.arg("-kernel")
@@ -183,15 +228,10 @@ fn contains(text: &[u8], marker: &[u8]) -> bool {
     text.windows(marker.len()).any(|w| w == marker)
 }
 
-/// A port that is free now.
-pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
 /// One GET over a connection of its own: the body.
-pub(crate) fn fetch(port: u16, path: &str, limit: Duration) -> Result<String> {
+pub(crate) fn fetch(server: SocketAddr, path: &str, limit: Duration) -> Result<String> {
     use std::io::Write as _;
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    let mut stream = TcpStream::connect(server)?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: guest\r\n\r\n")?;
@@ -224,4 +264,21 @@ pub(crate) fn kernel_size(image: &Path) -> Result<u64> {
         }
     }
     Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Board, Boot, Machine, Network};
+
+    #[test]
+    fn a_guest_on_a_tap_is_told_the_address_that_is_asked() {
+        let network = Network::Tap { device: "tap7" };
+        let machine = Machine { network: Some(network), ..Machine::new(Board::MicroVm) };
+        let command = machine.command(&Boot::Image("web.elf".into()));
+        let line: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
+        let line = line.join(" ");
+        assert!(line.contains("-append ip=10.0.2.15::10.0.2.2:255.255.255.0"), "{line}");
+        assert!(line.contains("ifname=tap7"), "{line}");
+        assert_eq!(network.server().to_string(), "10.0.2.15:8080");
+    }
 }

@@ -2,13 +2,13 @@
 //! The measurements: each starts machines and gives back one figure.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::machine::{Board, Boot, Machine, Running, fetch, free_port};
+use super::machine::{Board, Boot, Machine, Network, Running, fetch};
 use crate::lab::process;
 
 /// Patience with a guest that boots.
@@ -58,13 +58,14 @@ pub(crate) fn tsc(boot: &Boot, board: Board) -> Result<f64> {
 }
 
 fn serves(machine: &Machine, boot: &Boot, requests: u32, limit: Duration) -> Result<bool> {
-    let port = free_port()?;
-    let running = Machine { port: Some(port), ..machine.clone() }.start(boot)?;
+    let network = Network::user()?;
+    let running = Machine { network: Some(network), ..machine.clone() }.start(boot)?;
     if running.wait_for(READY, limit).is_none() {
         return Ok(false);
     }
-    Ok((0..requests)
-        .all(|_| fetch(port, "/", Duration::from_secs(5)).is_ok_and(|body| body == "hello")))
+    Ok((0..requests).all(|_| {
+        fetch(network.server(), "/", Duration::from_secs(5)).is_ok_and(|body| body == "hello")
+    }))
 }
 
 /// The least MiB of memory with which `works`, by bisection below 512.
@@ -114,9 +115,9 @@ pub(crate) struct Answer {
 }
 
 impl Load {
-    pub(crate) fn apply(self, port: u16) -> Result<Answer> {
-        // QEMU's user network queues one connection at a time: connecting may take
-        // some retransmissions of SYN, which is not the guest's fault.
+    /// QEMU's user network queues one connection at a time: connecting through it may take some
+    /// retransmissions of SYN, which is not the guest's fault.
+    pub(crate) fn apply(self, server: SocketAddr) -> Result<Answer> {
         let mut wrk = Command::new("wrk");
         wrk.args([
             "-t1",
@@ -128,7 +129,7 @@ impl Load {
         if self.close {
             wrk.args(["-H", "Connection: close"]);
         }
-        wrk.arg(format!("http://127.0.0.1:{port}/"));
+        wrk.arg(format!("http://{server}/"));
         let limit = Duration::from_secs(u64::from(self.seconds) + 30);
         parse_wrk(&process::succeed(&mut wrk, limit)?.text())
     }
@@ -161,13 +162,13 @@ fn parse_wrk(text: &str) -> Result<Answer> {
 }
 
 pub(crate) fn requests_per_second(boot: &Boot, board: Board, load: Load) -> Result<f64> {
-    let port = free_port()?;
-    let running = Machine { port: Some(port), ..Machine::new(board) }.start(boot)?;
+    let network = Network::user()?;
+    let running = Machine { network: Some(network), ..Machine::new(board) }.start(boot)?;
     until(&running, READY, BOOT_LIMIT)?;
     // Both guests get a moment to settle and a first request that warms them.
-    fetch(port, "/", Duration::from_secs(10))?;
-    Load { seconds: 1, ..load }.apply(port)?;
-    let answer = load.apply(port)?;
+    fetch(network.server(), "/", Duration::from_secs(10))?;
+    Load { seconds: 1, ..load }.apply(network.server())?;
+    let answer = load.apply(network.server())?;
     if answer.errors > 0 {
         eprintln!("  wrk saw {} errors in {} requests", answer.errors, answer.requests);
     }
@@ -195,9 +196,9 @@ impl Transfer {
     }
 
     /// Moves the data; the time that took.
-    fn perform(self, port: u16, mebibytes: u32) -> Result<Duration> {
+    fn perform(self, server: SocketAddr, mebibytes: u32) -> Result<Duration> {
         let limit = Some(Duration::from_secs(60));
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        let mut stream = TcpStream::connect(server)?;
         stream.set_read_timeout(limit)?;
         stream.set_write_timeout(limit)?;
         let start = Instant::now();
@@ -228,11 +229,11 @@ pub(crate) fn mebibytes_per_second(
     transfer: Transfer,
     mebibytes: u32,
 ) -> Result<f64> {
-    let port = free_port()?;
-    let running = Machine { port: Some(port), ..Machine::new(board) }.start(boot)?;
+    let network = Network::user()?;
+    let running = Machine { network: Some(network), ..Machine::new(board) }.start(boot)?;
     until(&running, READY, BOOT_LIMIT)?;
-    transfer.perform(port, mebibytes)?;
-    let time = transfer.perform(port, mebibytes)?;
+    transfer.perform(network.server(), mebibytes)?;
+    let time = transfer.perform(network.server(), mebibytes)?;
     Ok(f64::from(mebibytes) / time.as_secs_f64())
 }
 
