@@ -110,6 +110,9 @@ pub struct Assembly {
     pub missing: Vec<Missing>,
     /// Shared libraries and the loader.
     pub libraries: Vec<PathBuf>,
+    /// Seconds since 1970 that all files of the image bear. Those of the host's files are no part of
+    /// it: the same sources give the same bytes, whenever they were fetched.
+    pub time: u64,
     trust: Trust,
 }
 
@@ -135,7 +138,7 @@ impl Assembly {
         for (variable, value) in ENVIRONMENT {
             config.set_env(variable, value);
         }
-        Ok(Self { tree, config, missing, libraries, trust })
+        Ok(Self { tree, config, missing, libraries, time: 0, trust })
     }
 
     /// Puts a file or directory of the host at a place in the guest; with a program that is
@@ -170,7 +173,8 @@ impl Assembly {
 
     /// Writes the image; it appears only when it is complete.
     pub fn write(&self, kernel: &[u8], path: &Path) -> Result<Sizes, Error> {
-        let plan = Plan::new(&self.tree, &erofs::Options::default())?;
+        let options = erofs::Options { time: self.time, ..erofs::Options::default() };
+        let plan = Plan::new(&self.tree, &options)?;
         let assembly = image::Assembly::new(kernel, &self.config, image::Root::Tree(&plan))?;
         let layout = assembly.write_file(path).map_err(|error| match error {
             image::Error::Write { path, source } => Error::Write { path, source },

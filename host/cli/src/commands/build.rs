@@ -20,6 +20,9 @@ use crate::interrupt::Interrupts;
 use crate::printer::{Printer, duration};
 use crate::{Failure, commands::run, image};
 
+/// The variable with the time of the sources.
+const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// Builds an image and gives its path.
 pub fn execute(build: &Build) -> Result<PathBuf, Failure> {
     let interrupts = Interrupts::watch()?;
@@ -68,6 +71,7 @@ fn tools(scratch: &Path, stop: Stop) -> Tools {
 fn assemble(build: &Build, program: &Program) -> Result<Assembly, Failure> {
     let mut assembly =
         Assembly::new(&program.executable, &program.name, program.needs, Trust::Owner)?;
+    assembly.time = source_date_epoch(env::var_os(SOURCE_DATE_EPOCH))?;
     include(&mut assembly, &build.includes)?;
     for Pair { host, guest } in &build.mounts {
         assembly.mount(host, guest)?;
@@ -75,6 +79,18 @@ fn assemble(build: &Build, program: &Program) -> Result<Assembly, Failure> {
     run::set_env(&mut assembly.config, &build.env);
     assembly.config.args.extend(build.args.iter().map(|argument| argument.as_bytes().to_vec()));
     Ok(assembly)
+}
+
+/// The time of the image's files, in seconds since 1970, as
+/// <https://reproducible-builds.org/specs/source-date-epoch/> has it; 0 when it is not given.
+fn source_date_epoch(value: Option<OsString>) -> Result<u64, Failure> {
+    let Some(value) = value else { return Ok(0) };
+    value.to_str().and_then(|text| text.parse().ok()).ok_or_else(|| {
+        Failure::new(format!("{SOURCE_DATE_EPOCH}={} is no time", value.display())).advise(
+            "it is a number of seconds since 1970, for example that of the last commit: \
+             SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)",
+        )
+    })
 }
 
 /// Puts files of the host into the image.
@@ -151,4 +167,19 @@ fn summary(
         program.toolchain,
         duration(start.elapsed()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::source_date_epoch;
+
+    #[test]
+    fn the_time_of_files_is_that_of_the_sources() {
+        let of = |text: &str| source_date_epoch(Some(text.into()));
+        assert_eq!(source_date_epoch(None).unwrap(), 0);
+        assert_eq!(of("1764547200").unwrap(), 1_764_547_200);
+        for wrong in ["", "-1", "1.5", "yesterday", " 1"] {
+            assert!(of(wrong).is_err(), "{wrong:?}");
+        }
+    }
 }
