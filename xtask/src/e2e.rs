@@ -54,6 +54,7 @@ const CHECKS: &[Check] = &[
     ("run/linux-entry", linux_entry::status),
     ("pack/bios", images::bios),
     ("pack/uefi", images::uefi),
+    ("pack/grub", images::grub),
     ("pack/server", images::server),
     ("test/package", projects::test_package),
     ("test/standard-library", projects::test_standard_library),

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The ISO that boots: ISO 9660 (ECMA-119) with El Torito entries for BIOS and UEFI, which
-//! written to a disk or stick is a disk with MBR and GPT as well.
+//! written to a disk or stick is a disk with MBR and GPT as well. For a GRUB that has it open
+//! as a file, as in Ventoy's GRUB2 mode, there is a `grub.cfg` at the usual place.
 //!
 //! The kernel lies once on it, inside the FAT image of the UEFI entry; the ISO directory and
 //! the BIOS loader point at the same bytes. El Torito 1.0 is the specification of 1995.
 
 use std::io::{Read, Seek};
 
-use bhojpur_abi::boot::BIOS_SIZE_MAX;
+use bhojpur_abi::boot::{BIOS_SIZE_MAX, COMMAND_LINE_MAX};
 
 use crate::disk::SystemPartition;
 use crate::gpt::{self, Identity, Partition, SECTOR};
@@ -24,10 +25,13 @@ const TERMINATOR: u64 = 18;
 const PATH_TABLE_LITTLE: u64 = 19;
 const PATH_TABLE_BIG: u64 = 20;
 const DIRECTORIES: u64 = 21;
-const CATALOG: u64 = 24;
-const BIOS_IMAGE: u64 = 25;
+const CATALOG: u64 = DIRECTORIES + TREE.len() as u64;
+const GRUB_CONFIGURATION: u64 = CATALOG + 1;
+const BIOS_IMAGE: u64 = 40;
+const _: () =
+    assert!(GRUB_CONFIGURATION * BLOCK + GRUB_CONFIGURATION_MAX as u64 <= BIOS_IMAGE * BLOCK);
 /// The UEFI image is the system partition: it begins behind the largest BIOS loader.
-const SYSTEM: u64 = 64;
+const SYSTEM: u64 = 72;
 const _: () = assert!(BIOS_IMAGE * BLOCK + BIOS_SIZE_MAX as u64 <= SYSTEM * BLOCK);
 /// Sectors that every BIOS loads for a no-emulation entry: one block.
 const BIOS_LOAD_SECTORS: u16 = 4;
@@ -36,18 +40,40 @@ const DATE: [u8; 7] = [80, 1, 1, 0, 0, 0, 0];
 const LONG_DATE: &[u8; 17] = b"1980010100000000\0";
 const FLAG_DIRECTORY: u8 = 2;
 
-/// A directory tree of a fixed shape: the root, `EFI`, `EFI/BOOT`.
+/// What GRUB does with the ISO as its root: the entry at once, and the menu when it failed.
+/// The words of the command line stand between the two.
+const GRUB_BEFORE: &str = "set timeout=0\nmenuentry Bhojpur {\n  multiboot2 /KERNEL.ELF";
+const GRUB_AFTER: &str = "\n}\n";
+/// A command line of nothing but quotes: four bytes for each, three around them.
+const GRUB_CONFIGURATION_MAX: usize =
+    GRUB_BEFORE.len() + 4 * COMMAND_LINE_MAX + 3 + GRUB_AFTER.len();
+
+/// A directory tree of a fixed shape, in the order of a path table (ECMA-119 section 6.9.1).
 #[derive(Clone, Copy)]
 struct Directory {
     name: &'static str,
     parent: usize,
 }
 
-const TREE: [Directory; 3] = [
-    Directory { name: "", parent: 0 },
-    Directory { name: "EFI", parent: 0 },
-    Directory { name: "BOOT", parent: 1 },
+const ROOT: usize = 0;
+const GRUB: usize = 3;
+const EFI_BOOT: usize = 4;
+const TREE: [Directory; 5] = [
+    Directory { name: "", parent: ROOT },
+    Directory { name: "BOOT", parent: ROOT },
+    Directory { name: "EFI", parent: ROOT },
+    Directory { name: "GRUB", parent: 1 },
+    Directory { name: "BOOT", parent: 2 },
 ];
+
+/// A file in one of the directories: name, offset on the medium, bytes.
+#[derive(Clone, Copy)]
+struct File {
+    directory: usize,
+    name: &'static str,
+    at: u64,
+    size: u64,
+}
 
 /// Lays out an ISO that boots `kernel` on BIOS and UEFI machines, from CD and from disk.
 pub fn medium<R: Read + Seek>(
@@ -64,6 +90,8 @@ pub fn medium<R: Read + Seek>(
     let end = at + round_up(system.length(), BLOCK);
     let length = round_up(end + gpt::BACKUP * SECTOR, BLOCK);
     let blocks = u32::try_from(length / BLOCK).map_err(|_| Error::KernelSize)?;
+    let grub = grub_configuration(command_line);
+    let files = files(&system, grub.len() as u64);
 
     let mut medium = Medium::new(kernel.into_source(), length);
     gpt::put(&mut medium, &on_disk, &[partition(at, end)], &identity);
@@ -73,9 +101,10 @@ pub fn medium<R: Read + Seek>(
     medium.put_bytes(PATH_TABLE_LITTLE * BLOCK, path_table(u32::to_le_bytes, u16::to_le_bytes));
     medium.put_bytes(PATH_TABLE_BIG * BLOCK, path_table(u32::to_be_bytes, u16::to_be_bytes));
     for index in 0..TREE.len() {
-        medium.put_bytes(directory_block(index) * BLOCK, directory(index, &system));
+        medium.put_bytes(directory_block(index) * BLOCK, directory(index, &files));
     }
     medium.put_bytes(CATALOG * BLOCK, catalog(system.length()));
+    medium.put_bytes(GRUB_CONFIGURATION * BLOCK, grub);
     medium.put_bytes(bios_at, on_cd);
     system.put(&mut medium);
     Ok(medium)
@@ -181,10 +210,27 @@ fn path_table(word: fn(u32) -> [u8; 4], half: fn(u16) -> [u8; 2]) -> Vec<u8> {
     table
 }
 
-fn directory(index: usize, system: &SystemPartition) -> Vec<u8> {
+/// `grub.cfg`: the kernel through Multiboot2, each word of its command line quoted. GRUB puts a
+/// backslash before quotes and backslashes of the words when it hands them over.
+fn grub_configuration(command_line: &str) -> Vec<u8> {
+    let quoted = |word: &str| format!(" '{}'", word.replace('\'', r"'\''"));
+    let words: String = command_line.split_ascii_whitespace().map(quoted).collect();
+    format!("{GRUB_BEFORE}{words}{GRUB_AFTER}").into_bytes()
+}
+
+/// The files, those of a directory in the order of their names.
+fn files(system: &SystemPartition, grub: u64) -> [File; 3] {
+    let file = |directory, name, (at, size)| File { directory, name, at, size };
+    [
+        file(ROOT, "KERNEL.ELF;1", system.kernel()),
+        file(GRUB, "GRUB.CFG;1", (GRUB_CONFIGURATION * BLOCK, grub)),
+        file(EFI_BOOT, "BOOTX64.EFI;1", system.uefi()),
+    ]
+}
+
+fn directory(index: usize, files: &[File]) -> Vec<u8> {
     let folder =
         |name: &[u8], index| record(name, directory_block(index), BLOCK as u32, FLAG_DIRECTORY);
-    let file = |name: &[u8], (at, size): (u64, u64)| record(name, at / BLOCK, size as u32, 0);
     let mut block = folder(b"\0", index);
     block.extend(folder(b"\x01", TREE[index].parent));
     // In the order of the names, as section 9.3 wants it.
@@ -193,10 +239,8 @@ fn directory(index: usize, system: &SystemPartition) -> Vec<u8> {
             block.extend(folder(entry.name.as_bytes(), child));
         }
     }
-    match TREE[index].name {
-        "" => block.extend(file(b"KERNEL.ELF;1", system.kernel())),
-        "BOOT" => block.extend(file(b"BOOTX64.EFI;1", system.uefi())),
-        _ => {}
+    for file in files.iter().filter(|file| file.directory == index) {
+        block.extend(record(file.name.as_bytes(), file.at / BLOCK, file.size as u32, 0));
     }
     block.resize(BLOCK as usize, 0);
     block
@@ -227,4 +271,34 @@ fn both32(value: u32) -> [u8; 8] {
     bytes[..4].copy_from_slice(&value.to_le_bytes());
     bytes[4..].copy_from_slice(&value.to_be_bytes());
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grub_gets_the_words_of_the_command_line_as_they_are() {
+        let text = |line| String::from_utf8(grub_configuration(line)).unwrap();
+        assert!(text("").contains("\n  multiboot2 /KERNEL.ELF\n}\n"));
+        assert!(text("a=$b;  it's").contains(r"/KERNEL.ELF 'a=$b;' 'it'\''s'"));
+        for worst in ["'".repeat(COMMAND_LINE_MAX), "' ".repeat(COMMAND_LINE_MAX / 2)] {
+            assert!(grub_configuration(&worst).len() <= GRUB_CONFIGURATION_MAX);
+        }
+    }
+
+    /// ECMA-119 section 6.9.1: by level, then by the number of the parent, then by name.
+    #[test]
+    fn the_tree_is_in_the_order_of_a_path_table() {
+        let level = |mut index: usize| {
+            let mut level = 0;
+            while index != ROOT {
+                (index, level) = (TREE[index].parent, level + 1);
+            }
+            level
+        };
+        let key = |index: usize| (level(index), TREE[index].parent, TREE[index].name);
+        assert!((1..TREE.len()).all(|index| key(index - 1) < key(index)));
+        assert_eq!((TREE[GRUB].name, TREE[EFI_BOOT].name), ("GRUB", "BOOT"));
+    }
 }

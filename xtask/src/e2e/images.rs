@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `kernel build` and `kernel pack`: reproducible images that boot under SeaBIOS and OVMF.
+//! `kernel build` and `kernel pack`: reproducible images that boot under SeaBIOS and OVMF, and
+//! from a GRUB.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Result, ensure};
 
@@ -12,6 +14,16 @@ use super::{Lab, Verdict, ends};
 const OVMF: &[&str] = &["/usr/share/ovmf/OVMF.fd", "/usr/share/edk2/ovmf/OVMF.fd"];
 /// Formats that QEMU boots; an appliance is for managers of other makers.
 const FORMATS: &[&str] = &["iso", "raw", "qcow2", "vmdk", "vhd", "vdi"];
+/// GRUB's tool that makes a medium, and its modules for the machines of a firmware.
+const GRUB_TOOL: &str = "/usr/bin/grub-mkrescue";
+const GRUB_BIOS: &str = "/usr/lib/grub/i386-pc";
+const GRUB_UEFI: &str = "/usr/lib/grub/x86_64-efi";
+/// Opens our ISO as a file and does what it says, like Ventoy in its GRUB2 mode.
+const GRUB_CONFIGURATION: &str = "\
+loopback loop /image.iso
+set root=(loop)
+configfile /boot/grub/grub.cfg
+";
 
 pub(super) fn same_bytes(lab: &Lab) -> Result<Verdict> {
     let mut made = Vec::new();
@@ -70,6 +82,31 @@ pub(super) fn uefi(lab: &Lab) -> Result<Verdict> {
             text.ends_with("arguments [\"exit\" \"42\"]\nmode  cpus 1\n"),
             "{format}: {text:?}"
         );
+    }
+    Ok(Verdict::Passed)
+}
+
+/// A medium with GRUB on it, and our ISO as a file.
+pub(super) fn grub(lab: &Lab) -> Result<Verdict> {
+    if [GRUB_TOOL, GRUB_BIOS].iter().any(|path| !Path::new(path).exists()) {
+        let why = "GRUB is not installed (packages grub-common and grub-pc-bin)";
+        return Ok(Verdict::Skipped(why.to_owned()));
+    }
+    let (tree, image) = (lab.place.join("grub"), lab.place.join("grub.iso"));
+    std::fs::create_dir_all(tree.join("boot/grub"))?;
+    std::fs::write(tree.join("boot/grub/grub.cfg"), GRUB_CONFIGURATION)?;
+    std::fs::copy(packed(lab, "iso")?, tree.join("image.iso"))?;
+    lab.succeed(Command::new(GRUB_TOOL).arg("-o").arg(&image).arg(&tree))?;
+    let uefi = ovmf().filter(|_| Path::new(GRUB_UEFI).is_dir());
+    let uefi = uefi.map(|firmware| vec!["--qemu-arg", "-bios", "--qemu-arg", firmware]);
+    for firmware in [Some(Vec::new()), uefi].into_iter().flatten() {
+        for cpus in ["1", "4"] {
+            let flags = [&firmware[..], &["-c", cpus]].concat();
+            let ran = ends(&mut lab.run(&flags, &image, &[]), b"", 42)?;
+            let text = ran.text();
+            let wanted = format!("arguments [\"exit\" \"42\"]\nmode  cpus {cpus}\n");
+            ensure!(text.ends_with(&wanted), "{flags:?}: {text:?}");
+        }
     }
     Ok(Verdict::Passed)
 }
