@@ -32,6 +32,29 @@ pub(crate) fn pack(core: &mut Core, found: &Found, sink: &mut dyn Write) -> Resu
     Ok(packer.report)
 }
 
+/// Gives the contents of a regular file to `put`, part by part.
+pub(crate) fn contents(
+    core: &mut Core,
+    path: &[u8],
+    info: &InodeInfo,
+    put: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    let mut offset = 0;
+    while offset < info.size {
+        let len = usize::try_from(info.size - offset).unwrap_or(CHUNK).min(CHUNK);
+        let what = format!("cannot read {}", shown(path));
+        let part = &mut buffer[..len];
+        let count = core.run(what, |engine| engine.read_inode(info.number, offset, part))?;
+        if count == 0 {
+            return Err(Error::corrupt(format_args!("{} ends too early", shown(path))));
+        }
+        put(&buffer[..count])?;
+        offset += count as u64;
+    }
+    Ok(())
+}
+
 struct Packer<'a> {
     core: &'a mut Core,
     sink: &'a mut dyn Write,
@@ -113,20 +136,9 @@ impl Packer<'_> {
 
     fn file(&mut self, path: Vec<u8>, info: &InodeInfo) -> Result<()> {
         self.header(&path, None, info, EntryType::Regular, info.size)?;
-        let mut buffer = vec![0; CHUNK];
-        let mut offset = 0;
-        while offset < info.size {
-            let len = usize::try_from(info.size - offset).unwrap_or(CHUNK).min(CHUNK);
-            let what = format!("cannot read {}", shown(&path));
-            let part = &mut buffer[..len];
-            let count =
-                self.core.run(what, |engine| engine.read_inode(info.number, offset, part))?;
-            if count == 0 {
-                return Err(Error::corrupt(format_args!("{} ends too early", shown(&path))));
-            }
-            self.put(&buffer[..count])?;
-            offset += count as u64;
-        }
+        contents(self.core, &path, info, &mut |part| {
+            self.sink.write_all(part).map_err(unwritable)
+        })?;
         self.pad(info.size)?;
         self.report.files += 1;
         self.report.bytes += info.size;

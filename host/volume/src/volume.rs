@@ -177,6 +177,22 @@ impl Volume {
         })
     }
 
+    /// Copies the contents of the regular file `at` to `sink`; gives their length in bytes.
+    pub fn read_file(&mut self, at: &str, mut sink: impl Write) -> Result<u64> {
+        self.work(|core| {
+            let found = core.must_find(at, true)?;
+            if tree::kind(&found.info) != EntryKind::File {
+                let what = format_args!("{at} is not a regular file");
+                return Err(Error::new(ErrorKind::Invalid, what));
+            }
+            pack::contents(core, at.as_bytes(), &found.info, &mut |part| {
+                let written = sink.write_all(part);
+                written.map_err(|error| Error::io(format_args!("cannot write out {at}"), error))
+            })?;
+            Ok(found.info.size)
+        })
+    }
+
     /// What is in the directory `at`, by name.
     pub fn list(&mut self, at: &str) -> Result<Vec<Entry>> {
         self.work(|core| {

@@ -285,3 +285,19 @@ fn a_large_directory_goes_in_and_comes_out() {
     let out = listing(&read_tar(&mut volume, "/many"));
     assert_eq!(out.keys().filter(|name| name.contains("a-file-with")).count(), COUNT);
 }
+
+#[test]
+fn the_contents_of_one_file_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let contents = noise(2_500_000, 5);
+    let source = directory.path().join("source");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), &contents).unwrap();
+    let (_, mut volume) = volume(directory.path(), 64 * MIB);
+    volume.write_directory("/", &source).unwrap();
+    let mut read = Vec::new();
+    assert_eq!(volume.read_file("/file", &mut read).unwrap(), contents.len() as u64);
+    assert_eq!(read, contents);
+    assert_eq!(volume.read_file("/none", &mut read).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(volume.read_file("/", &mut read).unwrap_err().kind(), ErrorKind::Invalid);
+}
