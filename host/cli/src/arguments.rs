@@ -206,8 +206,8 @@ pub struct Test {
     /// Show the kernel's log on standard error
     #[arg(long)]
     pub verbose: bool,
-    /// The packages, as for `go test`
-    #[arg(value_name = "PACKAGES", default_value = ".")]
+    /// The packages, as for `go test` [default: the one in this directory]
+    #[arg(value_name = "PACKAGES")]
     pub packages: Vec<String>,
     /// Flags of `go test`
     #[arg(last = true, value_name = "GO TEST FLAGS")]

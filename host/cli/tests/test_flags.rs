@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use support::{Lab, errors};
 
@@ -11,7 +11,8 @@ const PROGRAM: &str =
     "package ok\n\nfunc Half(a int) int {\n\tif a < 0 {\n\t\treturn 0\n\t}\n\treturn a / 2\n}\n";
 const TESTS: &str = "package ok\n\nimport (\n\t\"os\"\n\t\"testing\"\n)\n\n\
     func TestHalf(t *testing.T) {\n\tif Half(4) != 2 {\n\t\tt.Fatal()\n\t}\n}\n\n\
-    func TestMode(t *testing.T) {\n\tif os.Getenv(\"MODE\") == \"fail\" {\n\t\tt.Fatal(\"asked to\")\n\t}\n}\n";
+    func TestMode(t *testing.T) {\n\tif os.Getenv(\"MODE\") == \"fail\" {\n\t\tt.Fatal(\"asked to\")\n\t}\n\
+    \tif os.Getenv(\"MODE\") == \"exit\" {\n\t\tos.Exit(3)\n\t}\n}\n";
 
 /// A module with the package `ok`.
 fn module() -> Lab {
@@ -41,6 +42,36 @@ fn flags_of_the_compiler_alone_and_of_the_program() {
     let output = test(&lab, &["./ok", "--", "-cover", "-vet=off"]);
     says(&output, 0, &["ok  \tm/ok\t", "\tcoverage: 66.7% of statements\n"]);
     says(&test(&lab, &["./ok", "--", "-list", "."]), 0, &["TestHalf\nTestMode\nok  \tm/ok\t"]);
+}
+
+/// What is printed, without the times that packages and tests took.
+fn timeless(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stdout);
+    let is_time = |field: &str| field.ends_with('s') && field[..1].parse::<u8>().is_ok();
+    let line = |line: &str| {
+        let (line, _) =
+            line.rsplit_once(" (").filter(|_| line.ends_with("s)")).unwrap_or((line, ""));
+        let fields = line.split('\t').map(|field| if is_time(field) { "TIME" } else { field });
+        fields.collect::<Vec<_>>().join("\t") + "\n"
+    };
+    said.lines().map(line).collect()
+}
+
+#[test]
+fn without_a_package_the_output_is_that_of_the_local_directory_mode() {
+    let lab = module();
+    let place = lab.path().join("ok");
+    for (mode, flags) in
+        [("", &[][..]), ("fail", &[]), ("fail", &["-v"]), ("exit", &[]), ("", &["-cover"])]
+    {
+        let mut ours = lab.kernel(&["test", "--accel", "tcg", "--env"]);
+        ours.arg(format!("MODE={mode}")).arg("--").args(flags).current_dir(&place);
+        let mut gos = Command::new("go");
+        gos.args(["test", "-count=1"]).args(flags).env("MODE", mode).current_dir(&place);
+        let (ours, gos) = (ours.output().unwrap(), gos.output().unwrap());
+        assert_eq!(timeless(&ours), timeless(&gos), "{mode} {flags:?}: {}", errors(&ours));
+        assert_eq!(ours.status.code(), gos.status.code());
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ use super::{build, run};
 use crate::arguments::Test;
 use crate::{Failure, image};
 use flags::Flags;
-use report::{Lines, Report};
+use report::{Lines, Report, Show};
 
 /// Builds and runs the tests of all packages.
 pub fn execute(test: &Test) -> Result<ExitCode, Failure> {
@@ -37,7 +37,9 @@ pub fn execute(test: &Test) -> Result<ExitCode, Failure> {
     }
     let directory = std::env::current_dir()
         .map_err(|error| Failure::new(format!("the current directory cannot be found: {error}")))?;
-    let packages = Go::packages(&directory, &test.packages, &flags.build)?;
+    let here = [".".to_owned()];
+    let patterns = if test.packages.is_empty() { &here[..] } else { &test.packages };
+    let packages = Go::packages(&directory, patterns, &flags.build)?;
     if packages.is_empty() {
         return Err(Failure::new("no packages to test")
             .advise("name packages as for `go test`, for example ./..."));
@@ -81,7 +83,7 @@ enum Built {
 impl Runner<'_> {
     /// Whether all tests passed. The next package is compiled while one runs.
     fn run_all(&self, packages: &[Package]) -> Result<bool, Failure> {
-        let mut report = Report::new(self.flags.json);
+        let mut report = Report::new(self.flags.json || self.is_local());
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::sync_channel(1);
             scope.spawn(move || {
@@ -220,11 +222,23 @@ impl Runner<'_> {
         Ok(())
     }
 
+    /// Whether no package was named: `go help test` calls that the local directory mode.
+    fn is_local(&self) -> bool {
+        self.test.packages.is_empty()
+    }
+
     /// Where all that is said about a package goes.
     fn lines(&self, package: &Package) -> Result<Lines, Failure> {
         let json = self.flags.json;
         let converter = json.then(|| Go::test2json(&self.directory, package)).transpose()?;
-        Lines::new(self.flags.verbose || json, converter)
+        let how = if self.is_local() {
+            Show::Through
+        } else if self.flags.verbose || json {
+            Show::Live
+        } else {
+            Show::Failed
+        };
+        Lines::new(how, converter)
     }
 
     fn run(

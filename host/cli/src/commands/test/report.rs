@@ -12,28 +12,39 @@ use bhojpur_monitor::Outcome;
 
 use crate::Failure;
 
+/// What becomes of the output of a test program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Show {
+    /// It is shown at once; `go test` does not look at it in the local directory mode.
+    Through,
+    /// It is shown at once, and looked at.
+    Live,
+    /// It is shown when the tests fail.
+    Failed,
+}
+
 /// What is written about one package: the output of its test program and the lines about it.
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
     text: Arc<Mutex<Vec<u8>>>,
     /// `go tool test2json`, which writes JSON in place of us.
     converter: Option<Arc<Mutex<Child>>>,
-    live: bool,
+    how: Show,
 }
 
 impl Lines {
     /// Through the converter when there is one.
-    pub(super) fn new(live: bool, converter: Option<Command>) -> Result<Self, Failure> {
+    pub(super) fn new(how: Show, converter: Option<Command>) -> Result<Self, Failure> {
         let start = |mut command: Command| command.stdin(Stdio::piped()).spawn();
         let converter = converter.map(start).transpose().map_err(|error| {
             Failure::new(format!("cannot run {}: {error}", Go::TEST2JSON))
                 .advise("leave -json away, or mend the installation of Go")
         })?;
         let converter = converter.map(|child| Arc::new(Mutex::new(child)));
-        Ok(Self { text: Arc::default(), converter, live })
+        Ok(Self { text: Arc::default(), converter, how })
     }
 
-    /// What the test program has said.
+    /// What the test program has said, as far as it is looked at.
     fn text(&self) -> Vec<u8> {
         self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -62,28 +73,32 @@ impl Lines {
 /// The test program's output; it is kept, and shown at once when that is wanted.
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.live {
+        if self.how != Show::Failed {
             self.show(bytes)?;
+        }
+        if self.how == Show::Through {
+            return Ok(bytes.len());
         }
         self.text.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.live { io::stdout().flush() } else { Ok(()) }
+        if self.how == Show::Failed { Ok(()) } else { io::stdout().flush() }
     }
 }
 
 /// The report of a run over packages.
 #[derive(Debug)]
 pub(super) struct Report {
-    json: bool,
+    /// Whether nothing is said about all packages together.
+    single: bool,
     failed: bool,
 }
 
 impl Report {
-    pub(super) fn new(json: bool) -> Self {
-        Self { json, failed: false }
+    pub(super) fn new(single: bool) -> Self {
+        Self { single, failed: false }
     }
 
     pub(super) fn no_tests(&mut self, package: &Package, lines: Lines) {
@@ -115,18 +130,18 @@ impl Report {
             return;
         }
         self.failed = true;
-        if !lines.live {
+        let silent = output.is_empty();
+        if lines.how == Show::Failed {
             lines.print(output);
         }
-        lines.print(ending(outcome));
+        lines.print(ending(outcome, silent));
         lines.print(format!("FAIL\t{path}\t{seconds:.3}s\n"));
         lines.close();
     }
 
     /// Whether all is well.
     pub(super) fn finish(self) -> bool {
-        // `go test -json` says nothing about all packages either.
-        if self.failed && !self.json {
+        if self.failed && !self.single {
             // A reader that went away has seen enough.
             let _ = io::stdout().write_all(b"FAIL\n");
         }
@@ -134,10 +149,11 @@ impl Report {
     }
 }
 
-/// How a test program ended that did not succeed; that tests failed needs no words.
-fn ending(outcome: &Outcome) -> String {
+/// How a test program ended that did not succeed. Its status is told where it has said nothing
+/// that `go test` has looked at.
+fn ending(outcome: &Outcome, silent: bool) -> String {
     match outcome {
-        Outcome::Exited(Exit::Status(1)) => String::new(),
+        Outcome::Exited(Exit::Status(_)) if !silent => String::new(),
         Outcome::Exited(Exit::Status(status)) => format!("exit status {status}\n"),
         Outcome::Exited(Exit::Signal(signal)) => format!("killed by signal {signal}\n"),
         Outcome::Panicked => "kernel panic\n".to_owned(),
@@ -165,6 +181,14 @@ fn notes(output: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_status_is_told_when_nothing_else_was() {
+        let status = |status| Outcome::Exited(Exit::Status(status));
+        assert_eq!(ending(&status(1), true), "exit status 1\n");
+        assert_eq!(ending(&status(2), false), "");
+        assert_eq!(ending(&Outcome::Panicked, false), "kernel panic\n");
+    }
 
     #[test]
     fn coverage_and_missing_tests_are_noted() {
