@@ -93,7 +93,7 @@ fn json_is_that_of_go() {
 #[test]
 fn what_cannot_be_is_refused_by_its_name() {
     let lab = module();
-    for flag in ["-c", "-o=x", "-exec=x", "-fuzz=F", "-coverprofile=c.out", "-cpuprofile=p"] {
+    for flag in ["-c", "-o=x", "-exec=x", "-fuzz=F"] {
         let name = flag.split('=').next().unwrap();
         let words = [&*format!("error: {name} is not supported: ")];
         let mut command = lab.kernel(&["test", "./ok", "--", flag]);
@@ -121,4 +121,42 @@ fn files_make_up_a_package() {
     says(&output, 0, &["--- PASS: TestPlace", "ok  \tcommand-line-arguments\t"]);
     says(&test(&lab, &["ok/ok.go", "ok/ok_test.go"]), 0, &["ok  \tcommand-line-arguments\t"]);
     lab.refuses(&mut lab.kernel(&["test", "ok/none_test.go"]), 1, &["none_test.go"]);
+}
+
+#[test]
+fn files_of_the_tests_lie_where_those_of_go_test_do() {
+    let lab = module();
+    std::fs::create_dir(lab.path().join("out")).unwrap();
+    let flags = ["-cpuprofile=cpu", "-memprofile", "mem", "-trace=trace", "-outputdir=out"];
+    says(
+        &test(&lab, &[&["./ok", "--", "-coverprofile=cover"], &flags[..]].concat()),
+        0,
+        &["ok  \tm/ok"],
+    );
+    assert_eq!(lab.listing(), ["go.mod", "ok", "ok.test", "out"]);
+    let read = |name: &str| std::fs::read(lab.path().join("out").join(name)).unwrap();
+    // Profiles are compressed protocol buffers; a trace says what it is.
+    assert!(read("cpu").starts_with(&[0x1f, 0x8b]) && read("mem").starts_with(&[0x1f, 0x8b]));
+    assert!(read("trace").starts_with(b"go 1."));
+    let gos = lab.path().join("gos");
+    let mut go = Command::new("go");
+    go.arg("test").arg("-coverprofile").arg(&gos).arg("./ok").current_dir(lab.path());
+    assert!(go.output().unwrap().status.success());
+    assert_eq!(read("cover"), std::fs::read(gos).unwrap());
+}
+
+#[test]
+fn coverage_of_several_packages_is_one_file() {
+    let lab = module();
+    lab.file("more/more.go", PROGRAM.replace("ok", "more"));
+    lab.file("more/more_test.go", TESTS.replace("package ok", "package more"));
+    says(&test(&lab, &["./...", "--", "-coverprofile", "cover"]), 0, &["ok  \tm/ok"]);
+    let mut go = Command::new("go");
+    go.args(["test", "-coverprofile", "gos", "./..."]).current_dir(lab.path());
+    assert!(go.output().unwrap().status.success());
+    let read = |name: &str| std::fs::read_to_string(lab.path().join(name)).unwrap();
+    assert_eq!(read("cover"), read("gos"));
+    assert!(read("cover").contains("m/more/more.go"), "{}", read("cover"));
+    let words = ["cannot use -cpuprofile flag with multiple packages"];
+    lab.refuses(&mut lab.kernel(&["test", "./...", "--", "-cpuprofile=c"]), 1, &words);
 }

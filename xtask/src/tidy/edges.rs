@@ -41,7 +41,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "command line",
         place: "host/cli",
-        below: &["abi", "formats", "build", "monitor", "embedded kernel"],
+        below: &["abi", "formats", "build", "monitor", "embedded kernel", "volume"],
     },
     Layer { name: "api", place: "host/api", below: &[] },
     Layer { name: "client", place: "host/client", below: &["api"] },

@@ -2,6 +2,7 @@
 //! `kernel test`: the tests of Go packages, inside the unikernel, reported as `go test` does.
 
 mod flags;
+mod profiles;
 mod report;
 mod table;
 
@@ -24,6 +25,7 @@ use super::{build, run};
 use crate::arguments::Test;
 use crate::{Failure, image};
 use flags::Flags;
+use profiles::Outbox;
 use report::{Lines, Report, Show};
 
 /// Builds and runs the tests of all packages.
@@ -44,6 +46,11 @@ pub fn execute(test: &Test) -> Result<ExitCode, Failure> {
         return Err(Failure::new("no packages to test")
             .advise("name packages as for `go test`, for example ./..."));
     }
+    if let Some(flag) = flags.files.of_one_package().filter(|_| packages.len() > 1) {
+        return Err(Failure::new(format!("cannot use -{flag} flag with multiple packages"))
+            .advise("name one package"));
+    }
+    flags.files.begin(flags.cover_mode())?;
     let goroot = Go::root()?;
     let runner = Runner { test, flags: &flags, qemu, accelerator, directory, goroot };
     Ok(if runner.run_all(&packages)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -122,6 +129,10 @@ impl Runner<'_> {
             Err(Error::Compile { output, .. }) => return Ok(Built::Broken(output)),
             Err(error) => return Err(error.into()),
         };
+        if self.flags.files.want_program() {
+            let kept = self.directory.join(format!("{name}.test"));
+            std::fs::copy(&executable, &kept).map_err(|error| profiles::unwritten(&kept, error))?;
+        }
         let mut assembly = self.assemble(package, &executable, name)?;
         let words = self.flags.program(&version);
         assembly.config.args.extend(words.iter().map(|flag| flag.as_bytes().to_vec()));
@@ -248,6 +259,7 @@ impl Runner<'_> {
         memory: Size,
         report: &mut Report,
     ) -> Result<(), Failure> {
+        let outbox = self.flags.files.outbox()?;
         let machine = Machine {
             boot: Boot::Kernel(image.to_owned()),
             memory,
@@ -256,7 +268,7 @@ impl Runner<'_> {
             forwards: Vec::new(),
             configuration: None,
             gdb: None,
-            volumes: Vec::new(),
+            volumes: outbox.iter().map(Outbox::disk).collect(),
             extra: Vec::<OsString>::new(),
         };
         let lines = self.lines(package)?;
@@ -272,6 +284,7 @@ impl Runner<'_> {
         })?;
         let interrupted = matches!(outcome, Outcome::Stopped(_));
         report.ran(package, &outcome, lines, start.elapsed());
+        outbox.map_or(Ok(()), Outbox::empty)?;
         if interrupted { Err(Failure::new("interrupted").with_status(130)) } else { Ok(()) }
     }
 }

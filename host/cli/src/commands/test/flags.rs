@@ -2,8 +2,10 @@
 //! Flags of `go test`, divided into those of the build and those of the test program.
 
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::profiles::{self, Files};
 use super::table::{self, Home};
 
 /// `go test` gives up on a test program after this time.
@@ -31,6 +33,8 @@ pub(super) struct Flags {
     pub(super) verbose: bool,
     /// Whether the output is JSON.
     pub(super) json: bool,
+    /// Files that the tests shall write.
+    pub(super) files: Files,
     test: Vec<OsString>,
     /// What only the tests themselves understand.
     own: Vec<OsString>,
@@ -96,11 +100,24 @@ impl Flags {
             }
             Home::Build | Home::Instrument => self.build.push(joined("-", name, value)),
             Home::Compile => self.compile.push(joined("-", name, value)),
+            Home::Profile => self.file(name, value, false),
+            Home::CoverProfile => {
+                self.file(name, value, true);
+                self.compile.push("-cover".into());
+            }
+            Home::OutputDirectory => self.files.directory = value.map(PathBuf::from),
             Home::Json => self.json = on,
             Home::Program => self.test_flag(name, value)?,
             Home::Refused(why) => return Err(format!("-{name} is not supported: {why}")),
         }
         Ok(())
+    }
+
+    /// The test program gets the flag's name as that of the file, and the user the file.
+    fn file(&mut self, name: &str, value: Option<&OsStr>, merged: bool) {
+        let Some(value) = value.filter(|value| !value.is_empty()) else { return };
+        self.test.push(format!("-test.{name}={name}").into());
+        self.files.add(name, PathBuf::from(value), merged);
     }
 
     fn test_flag(&mut self, name: &str, value: Option<&OsStr>) -> Result<(), String> {
@@ -131,9 +148,20 @@ impl Flags {
             let old = version.starts_with("go1.19");
             flags.push(if old { "-test.v=true" } else { "-test.v=test2json" }.into());
         }
+        if !self.files.is_empty() {
+            flags.push(format!("-test.outputdir={}", profiles::DIRECTORY).into());
+        }
         flags.extend(self.test.iter().cloned());
         flags.extend(self.own.iter().cloned());
         flags
+    }
+
+    /// How coverage is counted: what `-covermode` says, or what `go test` takes.
+    pub(super) fn cover_mode(&self) -> &str {
+        let last = self.compile.iter().rev();
+        let said = last.filter_map(|flag| flag.to_str()?.strip_prefix("-covermode=")).next();
+        let race = self.build.iter().any(|flag| flag == "-race");
+        said.unwrap_or(if race { "atomic" } else { "set" })
     }
 
     /// When the machine is stopped; the test program should have given up before.
@@ -233,6 +261,18 @@ mod tests {
     }
 
     #[test]
+    fn files_of_the_tests_have_names_of_their_own_in_the_guest() {
+        let words = ["-cpuprofile", "../cpu.out", "-outputdir=x", "-coverprofile=c", "-trace="];
+        let flags = parse(&words);
+        assert_eq!(flags.compile, ["-cover"]);
+        let own = ["-test.cpuprofile=cpuprofile", "-test.coverprofile=coverprofile"];
+        let directory = format!("-test.outputdir={}", profiles::DIRECTORY);
+        assert_eq!(flags.program("go1.19.8")[2..], [&[&*directory][..], &own].concat());
+        assert_eq!(flags.files.of_one_package(), Some("cpuprofile"));
+        assert_eq!(parse(&["-coverprofile=c"]).files.of_one_package(), None);
+    }
+
+    #[test]
     fn instruments_need_cgo() {
         assert!(try_parse(&["-race"], false).unwrap_err().contains("-race needs cgo"));
         assert_eq!(try_parse(&["-race"], true).unwrap().build, ["-race"]);
@@ -240,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_says_why() {
-        for word in ["-c", "-o=x", "-exec", "-fuzz=F", "-coverprofile=c", "-trace=t", "-n"] {
+        for word in ["-c", "-o=x", "-exec", "-fuzz=F", "-n"] {
             let said = try_parse(&[word], true).unwrap_err();
             let name = word.split('=').next().unwrap();
             assert!(said.starts_with(&format!("{name} is not supported: ")), "{said}");

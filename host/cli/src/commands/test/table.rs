@@ -2,7 +2,9 @@
 //! The flags of `go test` (`go help testflag`, `go help build`), and whose each of them is.
 
 use super::flags::Word;
-use Home::{Build, Compile, Instrument, Json, Program, Refused};
+use Home::{
+    Build, Compile, CoverProfile, Instrument, Json, OutputDirectory, Profile, Program, Refused,
+};
 use Word::{Switch, Value};
 
 /// Where a flag goes.
@@ -16,13 +18,18 @@ pub(super) enum Home {
     Instrument,
     /// To the test program, with `test.` before its name.
     Program,
+    /// To the test program, and the file that it names is brought out of the guest.
+    Profile,
+    /// The same, and the files of all packages become one; the compiler gets `-cover`.
+    CoverProfile,
+    /// Where such files go; it is carried out here.
+    OutputDirectory,
     /// It is carried out here: the output goes through `go tool test2json`.
     Json,
     /// Nowhere, for this reason.
     Refused(&'static str),
 }
 
-const FILE: &str = "the file that it writes would stay in the guest, whose disk is gone with it";
 const MADE: &str = "`kernel test` runs what it builds and keeps nothing; use `go test` for it";
 
 /// All flags that `go test` has a meaning for. One that is not here is the tests' own.
@@ -35,7 +42,7 @@ pub(super) const FLAGS: &[(&str, Word, Home)] = &[
     ("bench", Value, Program),
     ("benchmem", Switch, Program),
     ("benchtime", Value, Program),
-    ("blockprofile", Value, Refused(FILE)),
+    ("blockprofile", Value, Profile),
     ("blockprofilerate", Value, Program),
     ("buildmode", Value, Build),
     ("buildvcs", Switch, Build),
@@ -45,9 +52,9 @@ pub(super) const FLAGS: &[(&str, Word, Home)] = &[
     ("cover", Switch, Compile),
     ("covermode", Value, Compile),
     ("coverpkg", Value, Compile),
-    ("coverprofile", Value, Refused("the file that it writes would stay in the guest; -cover prints the percentage")),
+    ("coverprofile", Value, CoverProfile),
     ("cpu", Value, Program),
-    ("cpuprofile", Value, Refused(FILE)),
+    ("cpuprofile", Value, Profile),
     ("exec", Value, Refused("the unikernel executes the tests, and nothing can stand before it")),
     ("failfast", Switch, Program),
     ("fullpath", Switch, Program),
@@ -62,17 +69,17 @@ pub(super) const FLAGS: &[(&str, Word, Home)] = &[
     ("ldflags", Value, Build),
     ("linkshared", Switch, Build),
     ("list", Value, Program),
-    ("memprofile", Value, Refused(FILE)),
+    ("memprofile", Value, Profile),
     ("memprofilerate", Value, Program),
     ("mod", Value, Build),
     ("modcacherw", Switch, Build),
     ("modfile", Value, Build),
     ("msan", Switch, Instrument),
-    ("mutexprofile", Value, Refused(FILE)),
+    ("mutexprofile", Value, Profile),
     ("mutexprofilefraction", Value, Program),
     ("n", Switch, Refused("`kernel test` runs what it builds; use `go test` to see the commands")),
     ("o", Value, Refused(MADE)),
-    ("outputdir", Value, Refused(FILE)),
+    ("outputdir", Value, OutputDirectory),
     ("overlay", Value, Build),
     ("p", Value, Build),
     ("parallel", Value, Program),
@@ -86,7 +93,7 @@ pub(super) const FLAGS: &[(&str, Word, Home)] = &[
     ("tags", Value, Build),
     ("timeout", Value, Program),
     ("toolexec", Value, Build),
-    ("trace", Value, Refused(FILE)),
+    ("trace", Value, Profile),
     ("trimpath", Switch, Build),
     ("v", Switch, Program),
     ("vet", Value, Compile),
