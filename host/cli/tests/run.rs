@@ -366,6 +366,10 @@ fn help_and_completions_are_there() {
     }
     for shell in ["bash", "zsh", "fish"] {
         assert!(lab.kernel(&["completions", shell]).output().unwrap().stdout.len() > 1000);
+        let script = lab.builder(&["completions", shell]).output().unwrap().stdout;
+        // That for fish never names what stands without an option.
+        let expected = if shell == "fish" { "complete -c builder" } else { "qemu-debug" };
+        assert!(String::from_utf8_lossy(&script).contains(expected), "{shell}");
     }
     assert!(lab.kernel(&["version"]).output().unwrap().stdout.starts_with(b"kernel "));
 }

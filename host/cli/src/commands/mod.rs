@@ -33,7 +33,7 @@ pub fn execute(kernel: Kernel) -> Result<ExitCode, Failure> {
 }
 
 /// Writes to standard output; a reader that has seen enough is no error.
-fn print(text: &[u8]) -> Result<(), Failure> {
+pub(crate) fn print(text: &[u8]) -> Result<(), Failure> {
     std::io::stdout().write_all(text).or_else(|error| match error.kind() {
         std::io::ErrorKind::BrokenPipe => Ok(()),
         _ => Err(Failure::new(format!("cannot write: {error}"))),

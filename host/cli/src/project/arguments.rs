@@ -4,13 +4,18 @@
 use std::path::PathBuf;
 
 use bhojpur_monitor::AcceleratorChoice;
-use clap::Parser;
+use clap::builder::PossibleValuesParser;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use super::targets::BUILT_IN;
 
 /// Builds, runs and packs the project in this directory.
 #[derive(Debug, Parser)]
 #[command(
     name = "builder",
     version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
     after_help = "\
 Built-in targets:
   kernel      build the image
@@ -25,6 +30,7 @@ Built-in targets:
 Examples:
   builder qemu
   builder -C services/api iso
+  builder completions bash > /etc/bash_completion.d/builder
 
 A project file, builderfile.toml:
   language = \"go\"                    # when it cannot be told from the files
@@ -46,6 +52,9 @@ A project file, builderfile.toml:
   dependencies = [\"generate\", \"images\"]"
 )]
 pub struct Builder {
+    /// What is no target.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Work in this directory
     #[arg(short = 'C', long, value_name = "DIR", default_value = ".")]
     pub directory: PathBuf,
@@ -58,4 +67,44 @@ pub struct Builder {
     /// What to make: a built-in target or one of the project file
     #[arg(default_value = "kernel")]
     pub target: String,
+}
+
+/// What `builder` does beside making targets.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Print shell completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The name of what is no target, which none can have.
+pub(super) const COMPLETIONS: &str = "completions";
+
+/// The completions for a shell, with the targets that every project has.
+pub(super) fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    let names = PossibleValuesParser::new(BUILT_IN.iter().map(|(name, ..)| *name));
+    let mut described = Builder::command().mut_arg("target", |target| target.value_parser(names));
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut described, "builder", &mut script);
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_is_consistent() {
+        Builder::command().debug_assert();
+    }
+
+    #[test]
+    fn whatever_is_not_our_own_command_is_a_target() {
+        let builder = Builder::parse_from(["builder", "--accel", "tcg", "help"]);
+        assert!(builder.command.is_none());
+        assert_eq!(builder.target, "help");
+        assert_eq!(Builder::parse_from(["builder"]).target, "kernel");
+    }
 }

@@ -5,10 +5,11 @@ use std::env;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{self, ExitCode};
 
 use bhojpur_formats::pack::Format;
 
+use super::arguments::{COMPLETIONS, Command, completions};
 use super::{Builder, BuilderFile, Step, plan};
 use crate::arguments::{Build, Pack, Run, Test};
 use crate::interrupt::Usual;
@@ -60,11 +61,14 @@ impl BuiltIn {
 
 /// Whether a name is taken.
 pub(super) fn is_built_in(name: &str) -> bool {
-    BUILT_IN.iter().any(|(known, ..)| *known == name)
+    name == COMPLETIONS || BUILT_IN.iter().any(|(known, ..)| *known == name)
 }
 
 /// Makes a target and all that it depends on.
 pub fn execute(builder: &Builder) -> Result<ExitCode, Failure> {
+    if let Some(Command::Completions { shell }) = builder.command {
+        return commands::print(&completions(shell)).map(|()| ExitCode::SUCCESS);
+    }
     env::set_current_dir(&builder.directory).map_err(|error| {
         Failure::new(format!(
             "cannot work in the directory {}: {error}",
@@ -115,10 +119,9 @@ impl Project<'_> {
             if self.builder.verbose {
                 note(command);
             }
-            let status =
-                Command::new("sh").args(["-e", "-c", command]).status().map_err(|error| {
-                    Failure::new(format!("cannot run the shell for {name:?}: {error}"))
-                })?;
+            let status = process::Command::new("sh").args(["-e", "-c", command]).status().map_err(
+                |error| Failure::new(format!("cannot run the shell for {name:?}: {error}")),
+            )?;
             if !status.success() {
                 return Err(Failure::new(format!(
                     "the target {name:?} failed: {command:?} ended with {status}"
