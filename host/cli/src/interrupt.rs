@@ -4,13 +4,19 @@
 //! at once.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use bhojpur_build::tools::Stop;
 use bhojpur_formats::atomic;
-use signal_hook::SigId;
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, kill_process_group, waitid,
+};
+use rustix::termios::tcgetpgrp;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 use signal_hook::low_level;
@@ -65,26 +71,97 @@ impl Drop for Interrupts {
     }
 }
 
-/// Signals do what they do in other programs, until this is dropped. Once somebody has looked
-/// after them, they would otherwise be ignored.
+/// Hands signals on to commands of the user's, with all that these have started, until this is
+/// dropped.
 #[derive(Debug)]
-pub(crate) struct Usual(Vec<SigId>);
+pub(crate) struct Relay {
+    current: Arc<Mutex<Option<Running>>>,
+    /// The first signal; 0 when there was none.
+    caught: Arc<AtomicI32>,
+    handle: Handle,
+}
 
-impl Usual {
-    /// Gives them their effect back.
-    pub(crate) fn again() -> Result<Self, Failure> {
-        let always = Arc::new(AtomicBool::new(true));
-        let register =
-            |signal| signal_hook::flag::register_conditional_default(signal, Arc::clone(&always));
-        wanted().into_iter().map(register).collect::<Result<_, _>>().map(Self).map_err(unhandled)
+/// A command that runs.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    pid: Pid,
+    /// Whether it leads a group of processes.
+    leads: bool,
+}
+
+impl Running {
+    fn send(self, signal: Signal) {
+        // It may have ended in between.
+        let _ = match self.leads {
+            true => kill_process_group(self.pid, signal),
+            // Ctrl-C has reached it through the terminal, like us.
+            false if signal == Signal::INT => Ok(()),
+            false => kill_process(self.pid, signal),
+        };
     }
 }
 
-impl Drop for Usual {
-    fn drop(&mut self) {
-        for id in self.0.drain(..) {
-            low_level::unregister(id);
+impl Relay {
+    /// Begins to look after signals.
+    pub(crate) fn watch() -> Result<Self, Failure> {
+        let mut signals = Signals::new(wanted()).map_err(unhandled)?;
+        let handle = signals.handle();
+        let relay = Self { current: Arc::default(), caught: Arc::default(), handle };
+        let (current, caught) = (Arc::clone(&relay.current), Arc::clone(&relay.caught));
+        thread::spawn(move || {
+            for number in signals.forever() {
+                let again = caught.swap(number, Ordering::Relaxed) != 0;
+                let signal = Signal::from_named_raw(number).filter(|_| !again);
+                let running = *current.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(running) = running {
+                    // Who is told twice does not listen.
+                    running.send(signal.unwrap_or(Signal::KILL));
+                }
+            }
+        });
+        Ok(relay)
+    }
+
+    /// Runs a command to its end. A signal that came counts more than how it ended.
+    pub(crate) fn run(&self, command: &mut Command) -> Result<io::Result<ExitStatus>, Failure> {
+        // Only the group in front may read from a terminal, so there it stays in ours.
+        let leads = tcgetpgrp(io::stdin()).ok() != Some(getpgrp());
+        if leads {
+            command.process_group(0);
         }
+        let status = self.spawn(command, leads).and_then(|mut child| {
+            let id = WaitId::Pid(Pid::from_child(&child));
+            // Its number is not given to another process before it was waited for.
+            let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while waitid(id.clone(), ended).is_err_and(|error| error == Errno::INTR) {}
+            *self.current() = None;
+            child.wait()
+        });
+        match u8::try_from(self.caught.load(Ordering::Relaxed)) {
+            Ok(signal @ 1..) => Err(Failure::new("interrupted").with_status(128 + signal)),
+            _ => Ok(status),
+        }
+    }
+
+    /// Starts a command, before a signal can miss it.
+    fn spawn(&self, command: &mut Command, leads: bool) -> io::Result<Child> {
+        let mut current = self.current();
+        if self.caught.load(Ordering::Relaxed) != 0 {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let child = command.spawn()?;
+        *current = Some(Running { pid: Pid::from_child(&child), leads });
+        Ok(child)
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Running>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.handle.close();
     }
 }
 

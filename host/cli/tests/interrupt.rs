@@ -35,7 +35,7 @@ fn interrupted(command: &Command, signal: &str, ready: impl Fn() -> bool) -> Opt
 fn heeding(command: &Command) -> Command {
     let mut heeding = Command::new("env");
     heeding.arg("--default-signal=INT,HUP").arg(command.get_program()).args(command.get_args());
-    heeding.current_dir(command.get_current_dir().unwrap());
+    heeding.current_dir(command.get_current_dir().unwrap()).stdin(Stdio::null());
     for (name, value) in command.get_envs() {
         match value {
             Some(value) => heeding.env(name, value),
@@ -102,4 +102,24 @@ fn a_pack_that_is_interrupted_leaves_nothing() {
     assert_eq!(interrupted(&pack, "INT", || half_written(&lab)), Some(130));
     assert_eq!(lab.listing(), ["k.elf", "k.iso"]);
     assert_eq!(fs::read(lab.path().join("k.iso")).unwrap(), b"\x7fELF, the old one");
+}
+
+#[test]
+fn a_builder_that_is_interrupted_ends_the_command_of_a_target() {
+    for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let lab = Lab::new();
+        let command = "sh -c 'echo $$ > pid; exec sleep 1000'; true";
+        lab.file("builderfile.toml", format!("[targets.wait]\ncommands = [\"{command}\"]\n"));
+        let pid = || fs::read_to_string(lab.path().join("pid")).unwrap_or_default();
+        let ready = || pid().ends_with('\n');
+        assert_eq!(interrupted(&lab.builder(&["wait"]), signal, ready), Some(status), "{signal}");
+        let stat = Path::new("/proc").join(pid().trim()).join("stat");
+        // Its parent is gone; whoever is that now takes its status.
+        let ended = || fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
+        let start = Instant::now();
+        while !ended() {
+            assert!(start.elapsed() < Duration::from_secs(30), "{signal}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }

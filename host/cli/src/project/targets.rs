@@ -12,7 +12,7 @@ use bhojpur_formats::pack::Format;
 use super::arguments::{COMPLETIONS, Command, completions};
 use super::{Builder, BuilderFile, Step, plan};
 use crate::arguments::{Build, Pack, Run, Test};
-use crate::interrupt::Usual;
+use crate::interrupt::Relay;
 use crate::{Failure, commands, image};
 
 /// The targets that every project has.
@@ -114,14 +114,15 @@ impl Project<'_> {
     }
 
     fn user(&self, name: &str) -> Result<ExitCode, Failure> {
-        let _signals = Usual::again()?;
+        let relay = Relay::watch()?;
         for command in self.file.targets.get(name).into_iter().flat_map(|target| &target.commands) {
             if self.builder.verbose {
                 note(command);
             }
-            let status = process::Command::new("sh").args(["-e", "-c", command]).status().map_err(
-                |error| Failure::new(format!("cannot run the shell for {name:?}: {error}")),
-            )?;
+            let mut shell = process::Command::new("sh");
+            let status = relay.run(shell.args(["-e", "-c", command]))?.map_err(|error| {
+                Failure::new(format!("cannot run the shell for {name:?}: {error}"))
+            })?;
             if !status.success() {
                 return Err(Failure::new(format!(
                     "the target {name:?} failed: {command:?} ended with {status}"
