@@ -34,7 +34,7 @@ fn make(build: &Build, stop: Stop) -> Result<PathBuf, Failure> {
     let mut printer = Printer::new(build.quiet);
     check_output(&build.output)?;
     check_input(&build.output, &build.directory)?;
-    let scratch = tempfile::tempdir()
+    let scratch = tempfile::tempdir_in(temporary())
         .map_err(|error| Failure::new(format!("cannot make a temporary directory: {error}")))?;
     let language = match &build.language {
         Some(name) => language::by_name(name)?,
@@ -60,11 +60,20 @@ fn make(build: &Build, stop: Stop) -> Result<PathBuf, Failure> {
     Ok(build.output.clone())
 }
 
+/// What tells tools where their temporary files go; the first one Go alone, and before the other.
+const TEMPORARY: [&str; 2] = ["GOTMPDIR", "TMPDIR"];
+
+/// Where the user wants the temporary files of a build.
+fn temporary() -> PathBuf {
+    let named = env::var_os(TEMPORARY[0]).filter(|place| !place.is_empty());
+    named.map_or_else(env::temp_dir, PathBuf::from)
+}
+
 /// Tools that end when we are told to, and leave their own temporary files in our directory.
 fn tools(scratch: &Path, stop: Stop) -> Tools {
-    let temporary = (OsString::from("TMPDIR"), scratch.as_os_str().to_owned());
-    let others = env::vars_os().filter(|(name, _)| *name != temporary.0);
-    let environment = others.chain([temporary.clone()]).collect();
+    let ours = TEMPORARY.map(|name| (OsString::from(name), scratch.as_os_str().to_owned()));
+    let others = env::vars_os().filter(|(name, _)| TEMPORARY.iter().all(|ours| name != ours));
+    let environment = others.chain(ours).collect();
     Tools { environment: Some(environment), stop: Some(stop), sandbox: None }
 }
 
