@@ -316,3 +316,31 @@ fn typos_in_a_project_file_are_found() {
     lab.file("builderfile.toml", "");
     lab.refuses(&mut lab.builder(&["isoo"]), 1, &["no target \"isoo\"", "nearest is \"iso\""]);
 }
+
+#[test]
+fn a_go_that_is_none_is_traced_to_its_variable() {
+    let lab = Lab::new();
+    lab.file("app/go.mod", "module app\n");
+    lab.file("app/main.go", "package main\n\nfunc main() {}\n");
+    let plain = lab.file("plain", "no program\n");
+    let advice = "correct KERNEL_GO, or unset it";
+    for (go, reason) in [("/none/go", "No such file"), (plain.to_str().unwrap(), "denied")] {
+        let names = format!("KERNEL_GO names {go}");
+        let words = [&*names, reason, advice];
+        lab.refuses(lab.kernel(&["build", "app"]).env("KERNEL_GO", go), 1, &words);
+    }
+    let mut build = lab.kernel(&["build", "app"]);
+    lab.refuses(build.env("KERNEL_GO", "echo"), 1, &["`echo version` says version", advice]);
+}
+
+#[test]
+fn a_build_without_a_home_says_what_to_set() {
+    let lab = Lab::new();
+    lab.file("app/go.mod", "module app\n");
+    lab.file("app/main.go", "package main\n\nfunc main() {}\n");
+    let mut build = lab.kernel(&["build", "app"]);
+    for variable in ["HOME", "XDG_CACHE_HOME", "GOCACHE"] {
+        build.env_remove(variable);
+    }
+    lab.refuses(&mut build, 1, &["GOCACHE", "help: set HOME, or set GOCACHE and GOPATH"]);
+}

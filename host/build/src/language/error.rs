@@ -4,6 +4,9 @@
 use std::io;
 use std::path::PathBuf;
 
+/// What Go says where no variable leads to a directory of the user's.
+const NO_CACHE: &[&str] = &["GOCACHE is not defined", "neither GOMODCACHE nor GOPATH is set"];
+
 /// Why a program could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -54,6 +57,18 @@ pub enum Error {
         program: String,
         /// How to install it.
         install: &'static str,
+    },
+    /// The program that a variable of the environment names is not the toolchain.
+    #[error("{variable} names {program}, which is no {language} that can be run: {reason}")]
+    WrongToolchain {
+        /// The language.
+        language: &'static str,
+        /// The variable.
+        variable: &'static str,
+        /// What it names.
+        program: String,
+        /// What it does instead.
+        reason: String,
     },
     /// The toolchain is too old.
     #[error("{found} is too old: at least {needed} is needed")]
@@ -126,6 +141,12 @@ impl Error {
             }
             Self::NotAProgram { .. } => {
                 "give the directory that holds `package main`, for example ./cmd/server".to_owned()
+            }
+            Self::WrongToolchain { language, variable, .. } => {
+                format!("correct {variable}, or unset it to use the {language} in PATH")
+            }
+            Self::Compile { output, .. } if NO_CACHE.iter().any(|said| output.contains(said)) => {
+                "set HOME, or set GOCACHE and GOPATH to directories that Go may write to".to_owned()
             }
             Self::Compile { .. }
             | Self::Stopped { .. }

@@ -162,23 +162,35 @@ struct Toolchain {
 
 impl Toolchain {
     fn locate(tools: &Tools) -> Result<Self, Error> {
-        let program = env::var_os(OVERRIDE).unwrap_or_else(|| "go".into());
-        let missing = || Error::NoToolchain {
+        let named = env::var_os(OVERRIDE);
+        let program = named.clone().unwrap_or_else(|| "go".into());
+        let shown = || program.to_string_lossy().into_owned();
+        let wrong = |reason: String| Error::WrongToolchain {
             language: "Go",
-            program: program.to_string_lossy().into_owned(),
-            install: INSTALL,
+            variable: OVERRIDE,
+            program: shown(),
+            reason,
         };
         let at_large = tools.at_large();
         let ask = |words: &[&str]| {
             at_large.output(at_large.command(&program).args(words)).map_err(|source| {
-                if source.kind() == io::ErrorKind::NotFound {
-                    missing()
-                } else {
-                    not_run(program.to_string_lossy().into_owned(), source)
+                match source.kind() {
+                    io::ErrorKind::Interrupted => not_run(shown(), source),
+                    _ if named.is_some() => wrong(source.to_string()),
+                    io::ErrorKind::NotFound => {
+                        Error::NoToolchain { language: "Go", program: shown(), install: INSTALL }
+                    }
+                    _ => not_run(shown(), source),
                 }
             })
         };
         let output = ask(&["version"])?;
+        if named.is_some() && !output.stdout.starts_with(b"go version ") {
+            let said = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+            let said = String::from_utf8_lossy(said);
+            let said = said.lines().next().unwrap_or("nothing").to_owned();
+            return Err(wrong(format!("`{} version` says {said}", shown())));
+        }
         check("go version", &output)?;
         let text = String::from_utf8_lossy(&output.stdout);
         // "go version go1.19.8 linux/amd64"

@@ -317,9 +317,9 @@ fn mount(pair: &str) -> Result<(&str, &str)> {
 fn refused(error: &language::Error) -> Error {
     use bhojpur_api::Code;
     let code = match error {
-        language::Error::NoToolchain { .. } | language::Error::OldToolchain { .. } => {
-            Code::NotReady
-        }
+        language::Error::NoToolchain { .. }
+        | language::Error::WrongToolchain { .. }
+        | language::Error::OldToolchain { .. } => Code::NotReady,
         language::Error::NotSupported { .. } => Code::Unsupported,
         language::Error::Stopped { .. } => Code::Conflict,
         language::Error::Start { .. } => Code::Internal,
