@@ -344,3 +344,13 @@ fn a_build_without_a_home_says_what_to_set() {
     }
     lab.refuses(&mut build, 1, &["GOCACHE", "help: set HOME, or set GOCACHE and GOPATH"]);
 }
+
+#[test]
+fn languages_that_are_named_are_ready_or_not() {
+    let lab = Lab::new();
+    lab.file("main.go", MAIN);
+    let words = ["\"cobol\" is not a language; there are go, binary;", "not ready yet: rust, node"];
+    lab.refuses(&mut lab.kernel(&["build", "--language", "cobol"]), 1, &words);
+    let words = ["error: Python is not supported yet", "--language go"];
+    lab.refuses(&mut lab.kernel(&["build", "--language", "python"]), 1, &words);
+}

@@ -33,7 +33,7 @@ pub enum Error {
         source: io::Error,
     },
     /// No language has this name.
-    #[error("{name:?} is not a language; known are {known}")]
+    #[error("{name:?} is not a language; there are {known}")]
     UnknownLanguage {
         /// What was asked for.
         name: String,
@@ -41,12 +41,12 @@ pub enum Error {
         known: String,
     },
     /// The language is recognised, but cannot be built yet.
-    #[error("this is a {language} program (found {found}), and {language} is not supported yet")]
+    #[error("{}{language} is not supported yet", recognised(language, found.as_deref()))]
     NotSupported {
         /// Its name for humans.
         language: &'static str,
-        /// What it was recognised by.
-        found: String,
+        /// What it was recognised by, where it was.
+        found: Option<String>,
     },
     /// The toolchain is not there.
     #[error("{language} is not installed: {program} is nowhere in PATH")]
@@ -114,6 +114,12 @@ pub enum Error {
         /// Programs that lie deeper, as the user would name them.
         deeper: Vec<PathBuf>,
     },
+}
+
+/// By what a language was recognised, to be gone on from.
+fn recognised(language: &str, found: Option<&str>) -> String {
+    let words = |found| format!("this is a {language} program (found {found}), and ");
+    found.map(words).unwrap_or_default()
 }
 
 impl Error {

@@ -57,6 +57,11 @@ pub trait Language: Sync {
     /// The extension of its source files.
     fn extensions(&self) -> &'static [&'static str];
 
+    /// Whether programs in it can be built today.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
     /// Builds the program with the toolchain of the host.
     fn build(&self, source: &Source<'_>) -> Result<Program, Error>;
 }
@@ -76,7 +81,11 @@ pub const LANGUAGES: &[&dyn Language] = &[
 
 /// The language with this name.
 pub fn by_name(name: &str) -> Result<&'static dyn Language, Error> {
-    let known = || LANGUAGES.iter().map(|language| language.name()).collect::<Vec<_>>().join(", ");
+    let names = |ready| {
+        let those = LANGUAGES.iter().filter(|language| language.is_ready() == ready);
+        those.map(|language| language.name()).collect::<Vec<_>>().join(", ")
+    };
+    let known = || format!("{}; known, but not ready yet: {}", names(true), names(false));
     LANGUAGES
         .iter()
         .copied()

@@ -60,11 +60,11 @@ pub(super) const C: Planned = Planned {
 };
 
 impl Planned {
-    /// The file by which the language was recognised.
-    fn found(&self, source: &Source<'_>) -> String {
+    /// The file by which the language was recognised, unless the user named it.
+    fn found(&self, source: &Source<'_>) -> Option<String> {
         let marker = self.marker_files.iter().find(|name| source.path.join(name).is_file());
         if let Some(marker) = marker {
-            return (*marker).to_owned();
+            return Some((*marker).to_owned());
         }
         let file = |path: &std::path::Path| {
             path.file_name().map(|name| name.to_string_lossy().into_owned())
@@ -75,7 +75,8 @@ impl Planned {
             .flatten()
             .map(|entry| entry.path())
             .find(|path| super::has_extension(path, self));
-        first.as_deref().or(Some(source.path)).and_then(file).unwrap_or_default()
+        let own = Some(source.path).filter(|path| super::has_extension(path, self));
+        first.as_deref().or(own).and_then(file)
     }
 }
 
@@ -90,6 +91,10 @@ impl Language for Planned {
 
     fn extensions(&self) -> &'static [&'static str] {
         self.extensions
+    }
+
+    fn is_ready(&self) -> bool {
+        false
     }
 
     fn build(&self, source: &Source<'_>) -> Result<Program, Error> {
