@@ -354,3 +354,22 @@ fn languages_that_are_named_are_ready_or_not() {
     let words = ["error: Python is not supported yet", "--language go"];
     lab.refuses(&mut lab.kernel(&["build", "--language", "python"]), 1, &words);
 }
+
+#[test]
+fn sockets_in_a_directory_are_left_out_and_named() {
+    let lab = Lab::new();
+    std::fs::create_dir(lab.path().join("files")).unwrap();
+    let socket = lab.path().join("files/socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    // Nobody ever opens the other end.
+    let pipe = Command::new("mkfifo").arg(lab.path().join("files/pipe")).status().unwrap();
+    assert!(pipe.success());
+    std::fs::copy(std::env::current_exe().unwrap(), lab.path().join("program")).unwrap();
+    let mut build = lab.kernel(&["build", "--include", "files:/files", "program"]);
+    let output = build.output().unwrap();
+    assert!(output.status.success(), "{}", support::errors(&output));
+    let said = support::errors(&output);
+    assert!(said.contains("files/socket was left out: it is a socket"), "{said}");
+    let mut build = lab.kernel(&["build", "--include", "files/socket:/socket", "program"]);
+    lab.refuses(&mut build, 1, &["files/socket"]);
+}

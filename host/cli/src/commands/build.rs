@@ -53,6 +53,9 @@ fn make(build: &Build, stop: Stop) -> Result<PathBuf, Failure> {
     for missing in &assembly.missing {
         printer.warn(&missing.to_string());
     }
+    for path in assembly.tree.left_out() {
+        printer.warn(&format!("{} was left out: it is a socket", path.display()));
+    }
     printer.step(format!("writing {}", build.output.display()));
     let sizes = assembly.write(KERNEL, &build.output)?;
     printer.finish();

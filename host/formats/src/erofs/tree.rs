@@ -121,6 +121,7 @@ pub(super) struct Node {
 #[derive(Clone, Debug)]
 pub struct Tree {
     pub(super) nodes: Vec<Node>,
+    left_out: Vec<PathBuf>,
 }
 
 impl Default for Tree {
@@ -135,7 +136,8 @@ impl Tree {
     /// Only a root directory.
     pub fn new() -> Self {
         let content = Content::Directory(BTreeMap::new());
-        Self { nodes: vec![Node { content, attributes: Attributes::DIRECTORY }] }
+        let root = Node { content, attributes: Attributes::DIRECTORY };
+        Self { nodes: vec![root], left_out: Vec::new() }
     }
 
     /// Adds a directory, or sets the attributes of the one that is there.
@@ -222,7 +224,8 @@ impl Tree {
 
     /// Adds a file or a directory of the host with all that is in it. Owners
     /// become root and times the image's; permissions, symbolic links, hard
-    /// links and device nodes stay.
+    /// links, named pipes and device nodes stay. Sockets in it, at which nobody
+    /// would listen, are [left out](Self::left_out).
     pub fn add_host(
         &mut self,
         host: impl AsRef<Path>,
@@ -246,7 +249,10 @@ impl Tree {
             let mut names: Vec<_> = names.collect::<Result<_, _>>().map_err(read)?;
             names.sort();
             for name in names {
-                self.copy_host(&host.join(&name), &join(guest, &name), seen)?;
+                match self.copy_host(&host.join(&name), &join(guest, &name), seen) {
+                    Err(Error::Special(path)) => self.left_out.push(path),
+                    done => done?,
+                }
             }
             return Ok(());
         }
@@ -274,6 +280,12 @@ impl Tree {
             seen.insert(identity, node);
         }
         Ok(())
+    }
+
+    /// What directories of the host had that no image can have.
+    #[must_use]
+    pub fn left_out(&self) -> &[PathBuf] {
+        &self.left_out
     }
 
     /// What stands at `path`; symbolic links on the way are followed, a last
