@@ -14,6 +14,9 @@ use crate::Failure;
 /// The name of the file in the home directory.
 pub(crate) const FILE_NAME: &str = "client.toml";
 
+/// The name of the ancestor's file in the same place.
+pub(crate) const ANCESTOR_FILE_NAME: &str = "client-config.yaml";
+
 const KEYS: &[&str] = &["host", "token", "ca", "fingerprint"];
 
 /// What the file says.

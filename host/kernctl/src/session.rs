@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use bhojpur_client::{Address, Client, Target, Token};
 
 use crate::arguments::Global;
-use crate::client_config::{ClientConfig, FILE_NAME};
+use crate::client_config::{ANCESTOR_FILE_NAME, ClientConfig, FILE_NAME};
+use crate::commands::note;
 use crate::output::Printer;
 use crate::{Failure, embedded};
 
@@ -37,11 +38,26 @@ impl Session {
         }
     }
 
+    /// What that file says, or the ancestor's beside it when there is no other.
+    fn config(&self) -> Result<ClientConfig, Failure> {
+        let (path, named) = self.config_path()?;
+        let ancestor = path.with_file_name(ANCESTOR_FILE_NAME);
+        if named || path.exists() || !ancestor.exists() {
+            return ClientConfig::read(&path, named);
+        }
+        let config = ClientConfig::read(&ancestor, true)?;
+        if let Some(address) = config.host.as_ref().filter(|_| self.host().is_none()) {
+            note(&format!(
+                "using {address}, which {} names; `kernctl target` chooses another",
+                ancestor.display()
+            ));
+        }
+        Ok(config)
+    }
+
     /// The daemon that was chosen; `None` for one of our own.
     pub(crate) fn target(&self) -> Result<Option<Target>, Failure> {
-        let (path, named) = self.config_path()?;
-        let config = ClientConfig::read(&path, named)?;
-        let mut chosen = config.target();
+        let mut chosen = self.config()?.target();
         if let Some(host) = self.host() {
             let address: Address = host.parse().map_err(Failure::usage)?;
             // The token and the trust of the file are for the daemon of the file.

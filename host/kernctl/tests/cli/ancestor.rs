@@ -154,6 +154,22 @@ fn what_needs_no_daemon_is_accepted_as_well() {
 }
 
 #[test]
+fn the_ancestors_target_counts_until_another_is_chosen() {
+    let world = World::new();
+    world.file("home/client-config.yaml", "host: \"old.example:3000\"\n");
+    let done = world.run(&["target", "--show"]);
+    assert_eq!((done.status, done.out.as_str()), (0, "https://old.example:3000\n"), "{done:?}");
+    assert!(done.err.contains("client-config.yaml names"), "{done:?}");
+    world.ok(&["target", "new.example:1"]);
+    let done = world.run(&["target", "--show"]);
+    assert_eq!((done.out.as_str(), done.err.as_str()), ("https://new.example:1\n", ""));
+    world.ok(&["target", "--clear"]);
+    world.file("home/client-config.yaml", "host: h:3000\nhots: x\n");
+    let error = world.fails(&["target", "--show"], 2);
+    assert!(error.contains("client-config.yaml:2: the key \"hots\" is not known"), "{error}");
+}
+
+#[test]
 fn the_hub_is_visible_and_comes_later() {
     let world = World::new();
     let help = world.ok(&["--help"]);
