@@ -156,9 +156,13 @@ impl Actor {
         was_paused: bool,
         replies: &mut Vec<tokio::sync::oneshot::Sender<Result<Reply>>>,
     ) -> Result<Option<Status>> {
-        let asked = !grace.is_zero() && self.request_stop(was_paused).await?;
+        let deadline = Deadline::now() + grace;
+        // Who does not even hear the question in that time is ended as well.
+        let asked = !grace.is_zero()
+            && tokio::time::timeout_at(deadline, self.request_stop(was_paused))
+                .await
+                .unwrap_or(Ok(false))?;
         if asked {
-            let deadline = Deadline::now() + grace;
             match self.wait_or_hear(deadline, replies).await {
                 Waited::Ended(status) => return Ok(Some(status)),
                 Waited::Closing => return Ok(None),

@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("stop_a_restart_is_no_end", a_restart_is_no_end),
     ("stop_outlives_the_daemon", stop_outlives_the_daemon),
     ("stop_that_fails_leaves_it_running", stop_that_fails_leaves_it_running),
+    ("stop_of_what_does_not_hear_takes_its_time_alone", stop_of_what_does_not_hear),
     ("stop_for_its_health_is_tried_again", stop_for_its_health_is_tried_again),
 ];
 
@@ -188,6 +189,24 @@ fn stop_that_fails_leaves_it_running() {
         for name in ["one", "sick"] {
             client.delete(&format!("/v1/instances/{name}?force")).await;
         }
+        world.no_violations();
+        world.end().await;
+    });
+}
+
+/// A monitor that answers nothing has the time of the program, and no more.
+fn stop_of_what_does_not_hear() {
+    block_on(async {
+        let mut world = World::new().await;
+        world.import(0, "web").await;
+        let client = &world.client;
+        world.run("deaf", &[], json!({})).await;
+        world.fault("request_stop", "delay 30000");
+        let start = Instant::now();
+        let stopped = client.post("/v1/instances/deaf/stop?grace_s=1", Value::Null).await;
+        let took = start.elapsed();
+        assert_eq!(stopped["state"], "stopped", "{stopped}");
+        assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(15), "{took:?}");
         world.no_violations();
         world.end().await;
     });
