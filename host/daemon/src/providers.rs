@@ -81,6 +81,18 @@ pub(crate) fn installed(config: &Config, home: &Home) -> Result<Providers> {
     Ok(Providers::new(all, config.default_provider))
 }
 
+/// Whether there is a provider of this kind; else which there are.
+pub(crate) fn available(kind: Kind) -> std::result::Result<(), String> {
+    if kind.stage() == Stage::Available {
+        return Ok(());
+    }
+    let there: Vec<String> = Kind::all()
+        .filter(|kind| kind.stage() == Stage::Available)
+        .map(|kind| kind.to_string())
+        .collect();
+    Err(format!("there is no provider for {} yet; there are {}", kind.title(), there.join(", ")))
+}
+
 /// Whether a provider can be told this.
 pub(crate) fn check(kind: Kind, settings: &BTreeMap<String, String>) -> Result<()> {
     match kind {

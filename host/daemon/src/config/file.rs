@@ -70,7 +70,9 @@ fn read(mut config: Config, text: &str) -> Read<Config> {
     let top = document.as_table();
     known(top, TOP)?;
     if let Some(item) = top.get("default_provider") {
-        config.default_provider = Some(parsed(item)?);
+        let kind = parsed(item)?;
+        crate::providers::available(kind).map_err(|what| Problem::new(what, item.span()))?;
+        config.default_provider = Some(kind);
     }
     if let Some(section) = section(top, "listen", LISTEN)? {
         listen(&mut config, section)?;
@@ -332,6 +334,11 @@ mod tests {
             ("[builds]\nat_once = 0", "daemon.toml:2: a number from 1", ""),
             ("[providers.xen]\na = 1", "nothing to set about Xen", ""),
             ("[providers.qmu]\na = 1", "the key \"qmu\"", "\"qemu\""),
+            (
+                "default_provider = \"xen\"",
+                "daemon.toml:1: there is no provider for Xen yet; there are qemu, firecracker",
+                "",
+            ),
             ("= 1", "daemon.toml:1: ", ""),
         ] {
             let error = applied(text).unwrap_err();
