@@ -15,7 +15,13 @@ pub(crate) enum VolumeCommand {
     Create(Create),
     /// List volumes
     #[command(visible_alias = "list")]
-    Ls(Listing),
+    Ls {
+        #[command(flatten)]
+        listing: Listing,
+        /// Only some: name=, label=NAME[=VALUE], dangling=true (attached to nothing) or provider=
+        #[arg(short, long, value_name = "KEY=VALUE")]
+        filter: Vec<String>,
+    },
     /// Remove volumes
     #[command(visible_alias = "remove")]
     Rm {

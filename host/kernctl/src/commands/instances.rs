@@ -5,6 +5,7 @@ use bhojpur_api::{ExposedPort, Instance, RenameRequest, SnapshotRequest};
 use bhojpur_client::{Client, LogOptions, decode};
 
 use super::console::{self, Signals, Watch};
+use super::filters::{Filters, Keys};
 use super::{each, note, waiting};
 use crate::Failure;
 use crate::arguments::{
@@ -15,27 +16,13 @@ use crate::session::Session;
 
 pub(crate) async fn list(session: &Session, ps: &Ps) -> Result<u8, Failure> {
     let style = session.printer.style(ps.format.as_deref(), ps.quiet)?;
-    let mut filters = Vec::new();
-    let mut labels = Vec::new();
-    for text in &ps.filter {
-        match filter(text)? {
-            ("label", value) => labels.push(value.to_owned()),
-            other => filters.push(other),
-        }
-    }
+    let filters = Filters::parse(&ps.filter, KEYS)?;
+    let labels: Vec<String> = filters.values("label").map(str::to_owned).collect();
     // Who asks for a state means also those that do not run.
     let last = ps.last.or(ps.latest.then_some(1));
-    let all = ps.all || last.is_some() || filters.iter().any(|(key, _)| *key == "state");
+    let all = ps.all || last.is_some() || filters.values("state").next().is_some();
     let mut found = session.connect().await?.instances(all, &labels).await?;
-    found.retain(|instance| {
-        // docker: values of one key are alternatives, keys restrict.
-        filters.iter().all(|(key, _)| {
-            filters
-                .iter()
-                .filter(|(other, _)| other == key)
-                .any(|(_, value)| fits(instance, key, value))
-        })
-    });
+    found.retain(|instance| filters.admit(|key, value| fits(instance, key, value)));
     if let Some(last) = last {
         // RFC 3339 in UTC: the order of the texts is that of the times.
         found.sort_by(|one, other| other.created.cmp(&one.created));
@@ -45,22 +32,17 @@ pub(crate) async fn list(session: &Session, ps: &Ps) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// `KEY=VALUE` of a filter.
-fn filter(text: &str) -> Result<(&str, &str), Failure> {
-    let keys =
-        ["name", "id", "image", "ancestor", "state", "status", "provider", "health", "label"];
-    let (key, value) = text
-        .split_once('=')
-        .ok_or_else(|| Failure::usage(format!("the filter {text:?} is not KEY=VALUE")))?;
-    match key {
-        // docker's words for the same.
-        "status" => Ok(("state", if value == "exited" { "stopped" } else { value })),
-        "ancestor" => Ok(("image", value)),
-        key if keys.contains(&key) => Ok((key, value)),
-        _ => Err(Failure::usage(format!("there is no filter {key:?}"))
-            .advise("there are name, id, image, state, provider, health and label")),
-    }
-}
+const KEYS: Keys = &[
+    ("name", "name"),
+    ("id", "id"),
+    ("image", "image"),
+    ("ancestor", "image"),
+    ("state", "state"),
+    ("status", "state"),
+    ("provider", "provider"),
+    ("health", "health"),
+    ("label", "label"),
+];
 
 fn fits(instance: &Instance, key: &str, wanted: &str) -> bool {
     let word = |text: Result<serde_json::Value, Failure>| text.is_ok_and(|text| text == wanted);
@@ -72,10 +54,13 @@ fn fits(instance: &Instance, key: &str, wanted: &str) -> bool {
                 || instance.image.strip_prefix(wanted).is_some_and(|rest| rest.starts_with(':'))
                 || instance.image_id.starts_with(wanted)
         }
+        // docker's word for it.
+        "state" if wanted == "exited" => fits(instance, key, "stopped"),
         "state" => word(value(&instance.state)),
         "provider" => instance.provider == wanted,
         "health" => instance.health.is_some_and(|health| word(value(&health))),
-        _ => false,
+        // The daemon has gone by the labels.
+        _ => true,
     }
 }
 

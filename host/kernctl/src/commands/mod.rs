@@ -6,6 +6,7 @@ mod configure;
 mod console;
 mod copy;
 pub(crate) mod daemon;
+mod filters;
 mod images;
 mod inspect;
 mod instances;
@@ -56,7 +57,7 @@ pub(crate) async fn execute(session: &Session, command: Command) -> Result<u8, F
         Command::Events(events) => system::events(session, &events).await,
         Command::Snapshot(command) => instances::snapshot(session, command).await,
         Command::Volume(command) => volumes::execute(session, command).await,
-        Command::Volumes(listing) => volumes::list(session, &listing).await,
+        Command::Volumes(listing) => volumes::list(session, &listing, &[]).await,
         Command::CreateVolume(create) => volumes::create_as_ancestor(session, create).await,
         Command::AttachVolume(attach) => volumes::attach(session, &attach.into()).await,
         Command::DetachVolume(detach) => volumes::detach(session, &detach.volume, None).await,

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bhojpur_api::{AttachRequest, VolumeQuery};
+use bhojpur_api::{AttachRequest, Volume, VolumeQuery};
 use bhojpur_client::Upload;
 
 use super::build::Bar;
+use super::filters::{Filters, Keys, labelled};
 use super::{each, inspect, note};
 use crate::Failure;
 use crate::arguments::{
@@ -19,7 +20,7 @@ use crate::session::Session;
 pub(crate) async fn execute(session: &Session, command: VolumeCommand) -> Result<u8, Failure> {
     match command {
         VolumeCommand::Create(create) => self::create(session, &create).await,
-        VolumeCommand::Ls(listing) => list(session, &listing).await,
+        VolumeCommand::Ls { listing, filter } => list(session, &listing, &filter).await,
         VolumeCommand::Rm { volumes, force } => remove(session, &volumes, force).await,
         VolumeCommand::Inspect { volumes, format } => {
             let style = session.printer.style(format.as_deref(), false)?;
@@ -130,11 +131,46 @@ pub(crate) async fn create_as_ancestor(
     self::create(session, &create).await
 }
 
-pub(crate) async fn list(session: &Session, listing: &Listing) -> Result<u8, Failure> {
+const KEYS: Keys = &[
+    ("name", "name"),
+    ("label", "label"),
+    ("dangling", "dangling"),
+    ("provider", "provider"),
+    ("driver", "provider"),
+];
+
+pub(crate) async fn list(
+    session: &Session,
+    listing: &Listing,
+    filters: &[String],
+) -> Result<u8, Failure> {
     let style = session.printer.style(listing.format.as_deref(), listing.quiet)?;
-    let volumes = session.connect().await?.volumes().await?;
+    let filters = Filters::parse(filters, KEYS)?;
+    if let Some(wrong) = filters.values("dangling").find(|value| truth(value).is_none()) {
+        return Err(Failure::usage(format!("dangling={wrong:?} is neither true nor false")));
+    }
+    let mut volumes = session.connect().await?.volumes().await?;
+    volumes.retain(|volume| filters.admit(|key, value| fits(volume, key, value)));
     session.printer.list(&volumes, false, &style)?;
     Ok(0)
+}
+
+fn fits(volume: &Volume, key: &str, wanted: &str) -> bool {
+    match key {
+        "name" => volume.name.contains(wanted),
+        "label" => labelled(&volume.labels, wanted),
+        "dangling" => truth(wanted) == Some(volume.attachments.is_empty()),
+        _ => volume.provider == wanted,
+    }
+}
+
+/// docker's words for yes and no.
+fn truth(word: &str) -> Option<bool> {
+    match word {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
 }
 
 pub(crate) async fn remove(

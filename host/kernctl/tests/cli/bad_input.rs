@@ -24,6 +24,9 @@ fn wrong_words_are_usage() {
         (&["ps", "--filter", "nonsense=1"], "there is no filter"),
         (&["ps", "--format", "{{.Name"], "not closed"),
         (&["logs", "--tail", "few", "web"], "number of lines"),
+        (&["ps", "--filter", "nonsense=1"], "there are name, id, image, state"),
+        (&["volume", "ls", "-f", "size=1"], "there are name, label, dangling, provider"),
+        (&["volume", "ls", "-f", "dangling=maybe"], "neither true nor false"),
         // docker's words that have no meaning here lead to what has one.
         (&["exec", "-it", "web", "sh"], "without a shell"),
         (&["run", "--mount", "type=volume", "web"], "write -v VOLUME"),

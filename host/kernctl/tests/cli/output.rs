@@ -3,8 +3,9 @@
 
 use std::io::Read as _;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::fake::Answer;
 use crate::world::World;
 
 #[test]
@@ -229,4 +230,33 @@ fn wizards_write_what_was_answered() {
     );
     world.fails(&["configure", "--provider", "qemu"], 2);
     world.ok(&["configure", "--provider", "qemu", "--force"]);
+}
+
+#[test]
+fn volumes_are_listed_by_filters() {
+    let world = World::new();
+    let volume = |name: &str, labels: Value, attachments: Value| {
+        json!({
+            "id": name, "name": name, "provider": "qemu", "size_bytes": 1, "labels": labels,
+            "attachments": attachments, "created": "2026-01-01T00:00:00Z",
+        })
+    };
+    let used = json!([{"instance": "web", "mount_point": "/d", "read_only": false}]);
+    let volumes = json!([
+        volume("data", json!({"tier": "front"}), used),
+        volume("dusty", json!({"tier": "back"}), json!([])),
+    ]);
+    world.fake.answer("GET /v1/volumes", Answer::json(200, &volumes));
+    for (filters, listed) in [
+        (&["name=d"][..], "data\ndusty\n"),
+        (&["name=ust"], "dusty\n"),
+        (&["label=tier=front"], "data\n"),
+        (&["label=tier", "dangling=true"], "dusty\n"),
+        (&["dangling=0"], "data\n"),
+        (&["driver=firecracker"], ""),
+    ] {
+        let mut words = vec!["volume", "ls", "-q"];
+        words.extend(filters.iter().flat_map(|filter| ["-f", *filter]));
+        assert_eq!(world.ok(&words), listed, "{filters:?}");
+    }
 }
