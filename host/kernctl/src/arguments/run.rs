@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bhojpur_api::{Mount, Network, Port, Probe, RestartPolicy};
+use bhojpur_api::{Mount, Network, Probe, RestartPolicy};
 use clap::Args;
 
 use super::words;
@@ -54,9 +54,9 @@ pub(crate) struct Options {
     /// Its name [default: one is made up]
     #[arg(long, alias = "instanceName", value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Lead a port of the daemon's machine into it
-    #[arg(short, long, value_name = "[[ADDRESS:]HOST:]GUEST[/udp]", value_parser = words::port)]
-    pub(crate) publish: Vec<Port>,
+    /// Lead a port of the daemon's machine into it, or as many as FIRST-LAST says on both sides
+    #[arg(short, long, value_name = "[[ADDRESS:]HOST:]GUEST[/udp]", value_parser = words::ports)]
+    pub(crate) publish: Vec<words::Ports>,
     /// Lead a free port of the daemon's machine into each port that the image names
     #[arg(short = 'P', long)]
     pub(crate) publish_all: bool,
@@ -97,26 +97,26 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PORT", default_value_t = 3001, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) debug_port: u16,
     /// It is well when a GET of this is answered with 200 to 399
-    #[arg(long, value_name = "PORT[/PATH]", value_parser = words::http_probe, conflicts_with = "health_tcp", help_heading = "Health")]
+    #[arg(long, value_name = "PORT[/PATH]", value_parser = words::http_probe, conflicts_with = "health_tcp", group = "check", help_heading = "Health")]
     pub(crate) health_http: Option<Probe>,
     /// It is well when it accepts connections there. Through QEMU's user network (the default)
     /// only a refusal is noticed, not that it hangs: --health-http asks the program itself
-    #[arg(long, value_name = "PORT", value_parser = words::tcp_probe, help_heading = "Health")]
+    #[arg(long, value_name = "PORT", value_parser = words::tcp_probe, group = "check", help_heading = "Health")]
     pub(crate) health_tcp: Option<Probe>,
     /// Time between two questions
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = words::time, help_heading = "Health")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = words::time, requires = "check", help_heading = "Health")]
     pub(crate) health_interval: Duration,
     /// How long an answer may take
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = words::time, help_heading = "Health")]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = words::time, requires = "check", help_heading = "Health")]
     pub(crate) health_timeout: Duration,
     /// Failures in a row that make it unhealthy
-    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Health")]
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..), requires = "check", help_heading = "Health")]
     pub(crate) health_retries: u32,
     /// Failures in this time after the start do not count
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = words::time, help_heading = "Health")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = words::time, requires = "check", help_heading = "Health")]
     pub(crate) health_start_period: Duration,
     /// Apply the restart policy to what is unhealthy
-    #[arg(long, help_heading = "Health")]
+    #[arg(long, requires = "check", help_heading = "Health")]
     pub(crate) health_restart: bool,
     #[arg(long = "imageName", hide = true, value_name = "IMAGE")]
     pub(crate) image_name: Option<String>,

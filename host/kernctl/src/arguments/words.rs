@@ -5,6 +5,45 @@ use std::time::Duration;
 
 use bhojpur_api::{ExposedPort, Mount, Network, Port, Probe, Protocol, RestartPolicy};
 
+/// What one `-p` leads into an instance.
+pub(crate) type Ports = Vec<Port>;
+
+/// As [`port`], where HOST and GUEST may be ranges `FIRST-LAST` of one length.
+pub(crate) fn ports(text: &str) -> Result<Ports, String> {
+    let wrong = || format!("{text:?} is not a port; write a range as 8000-8005:8000-8005");
+    let (numbers, protocol) = match text.find('/') {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    let (front, guest) = numbers.rsplit_once(':').unwrap_or(("", numbers));
+    let (address, host) = match front.rsplit_once(':') {
+        Some((address, host)) => (format!("{address}:"), host),
+        None => (String::new(), front),
+    };
+    if !guest.contains('-') && !host.contains('-') {
+        return Ok(vec![port(text)?]);
+    }
+    let range = |text: &str| {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last) = (first.parse::<u16>().ok()?, last.parse::<u16>().ok()?);
+        (0 < first && first <= last).then_some(first..=last)
+    };
+    let guests = range(guest).ok_or_else(wrong)?;
+    if numbers.starts_with(':') {
+        return Err(wrong());
+    }
+    if host.is_empty() {
+        let front = if front.is_empty() { String::new() } else { format!("{front}:") };
+        return guests.map(|guest| port(&format!("{front}{guest}{protocol}"))).collect();
+    }
+    let hosts = range(host).ok_or_else(wrong)?;
+    if hosts.len() != guests.len() {
+        return Err(format!("{text:?} has two ranges that are not of one length"));
+    }
+    let pairs = hosts.zip(guests);
+    pairs.map(|(host, guest)| port(&format!("{address}{host}:{guest}{protocol}"))).collect()
+}
+
 /// `[[ADDRESS:]HOST:]GUEST[/udp]`; without a port of the host, or with 0, a free one.
 pub(crate) fn port(text: &str) -> Result<Port, String> {
     let syntax = || {
@@ -272,6 +311,31 @@ pub(crate) fn split(line: &str) -> Result<Vec<String>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges_of_ports_are_all_their_ports() {
+        let numbers = |text| {
+            let ports = ports(text)?;
+            Ok::<_, String>(ports.iter().map(|port| (port.host, port.guest)).collect::<Vec<_>>())
+        };
+        for (text, wanted) in [
+            ("8080:80", &[(8080, 80)][..]),
+            ("8000-8002:90-92/udp", &[(8000, 90), (8001, 91), (8002, 92)]),
+            ("[::1]:7-8:7-8", &[(7, 7), (8, 8)]),
+            ("80-81", &[(0, 80), (0, 81)]),
+            ("0.0.0.0::80-81", &[(0, 80), (0, 81)]),
+            ("65535-65535:1", &[(65535, 1)]),
+        ] {
+            assert_eq!(numbers(text).unwrap(), wanted, "{text}");
+        }
+        let udp = ports("1-2:1-2/udp").unwrap();
+        assert!(udp.iter().all(|port| port.protocol == Protocol::Udp));
+        assert_eq!(ports("0.0.0.0::80-81").unwrap()[1].host_address, "0.0.0.0");
+        for text in ["8-9:80", "80:8-9", "9-8:9-8", "0-1:0-1", "-:1", "1-2-3", "1-2:1-2/x", ":8-9"]
+        {
+            assert!(ports(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn ports_are_those_of_docker() {

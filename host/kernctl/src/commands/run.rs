@@ -98,9 +98,6 @@ fn request(options: &crate::arguments::Options) -> Result<RunRequest, Failure> {
         start_period_ms: milliseconds(options.health_start_period),
         restart: options.health_restart,
     });
-    if health.is_none() && options.health_restart {
-        return Err(Failure::usage("--health-restart needs --health-http or --health-tcp"));
-    }
     Ok(RunRequest {
         image,
         name: options.name.clone().unwrap_or_default(),
@@ -110,7 +107,7 @@ fn request(options: &crate::arguments::Options) -> Result<RunRequest, Failure> {
         labels: options.label.iter().cloned().collect(),
         memory_mib: options.memory,
         cpus: options.cpus,
-        ports: options.publish.clone(),
+        ports: options.publish.concat(),
         publish_all: options.publish_all,
         volumes: options.volume.clone(),
         network: options.network.clone().unwrap_or_default(),
