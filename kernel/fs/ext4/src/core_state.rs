@@ -10,8 +10,8 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 use ksync::SpinLock;
 use rsext4::{
-    Clock, Ext4, Ext4ErrorKind, Ext4Result, Ext4Timestamp, InodeInfo, InodeMetadataUpdate,
-    InodeNumber, MountOptions, MountServices, MountedServices, NoopObserver,
+    Clock, DirectoryCursor, Ext4, Ext4ErrorKind, Ext4Result, Ext4Timestamp, InodeInfo,
+    InodeMetadataUpdate, InodeNumber, MountOptions, MountServices, MountedServices, NoopObserver,
 };
 
 pub(crate) type Engine = Ext4<SharedDisk, MountedServices<(), NoopObserver, ()>>;
@@ -66,7 +66,11 @@ impl Core {
             // A disk that cannot be written is shown as it is.
             true => MountOptions::read_only_no_journal_replay(),
         };
-        let engine = Ext4::mount(disk.clone(), services, options).map_err(MountError::Refused)?;
+        let mut engine =
+            Ext4::mount(disk.clone(), services, options).map_err(MountError::Refused)?;
+        // Nothing can be shown of a volume whose root directory cannot be read.
+        let root = engine.root_inode();
+        engine.read_directory(root, DirectoryCursor::Start, 1).map_err(MountError::Refused)?;
         let stamps = Stamps::new(&mut disk.0.lock()).map_err(MountError::Device)?;
         Ok(Self { engine, disk, stamps, time, frees: false, pending: false, changes: 0 })
     }

@@ -44,7 +44,6 @@ impl Mount {
     ) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(21);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let flags = flags | tree.file_system.flags();
         Arc::new(Self { id, tree, root, place, flags })
     }
 
@@ -64,9 +63,9 @@ impl Mount {
         &self.tree.file_system
     }
 
-    /// Flags of the mount and of its file system.
+    /// Flags of the mount and of its file system, which may have become read-only since.
     pub fn flags(&self) -> MountFlags {
-        self.flags
+        self.flags | self.tree.file_system.flags()
     }
 
     /// What it sits on; `None` for the root.
@@ -85,7 +84,7 @@ impl Mount {
 
     /// `EROFS` for a read-only mount.
     pub(crate) fn check_writable(&self) -> Result<()> {
-        match self.flags.contains(MountFlags::RDONLY) {
+        match self.flags().contains(MountFlags::RDONLY) {
             true => Err(Errno::EROFS),
             false => Ok(()),
         }

@@ -5,7 +5,9 @@ mod common;
 
 use common::{World, tmpfs};
 use kio::{Errno, FileKind};
-use kvfs::{Follow, MountFlags, OpenFlags, RenameFlags, Start};
+use kvfs::{FileSystem, Follow, FsStat, Inode, MountFlags, OpenFlags, RenameFlags, Start};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn world() -> World {
     let w = World::new();
@@ -212,6 +214,43 @@ fn mounts_cover_and_give_back() {
     // The file system lives on where it is held, and can come back.
     w.ns.mount(upper, &w.at("b").unwrap(), MountFlags::empty()).unwrap();
     assert_eq!(w.read("b/g").unwrap(), "inner");
+}
+
+/// A file system that may become read-only, as a damaged volume does.
+struct Failing {
+    inner: Arc<dyn FileSystem>,
+    failed: AtomicBool,
+}
+
+impl FileSystem for Failing {
+    fn root(&self) -> Arc<dyn Inode> {
+        self.inner.root()
+    }
+    fn name(&self) -> &'static str {
+        "failing"
+    }
+    fn statfs(&self) -> FsStat {
+        self.inner.statfs()
+    }
+    fn flags(&self) -> MountFlags {
+        match self.failed.load(Ordering::Relaxed) {
+            true => MountFlags::RDONLY,
+            false => MountFlags::empty(),
+        }
+    }
+}
+
+#[test]
+fn a_mount_shows_that_its_file_system_became_read_only() {
+    let w = world();
+    let volume = Arc::new(Failing { inner: tmpfs(), failed: AtomicBool::new(false) });
+    w.ns.mount(volume.clone(), &w.at("d").unwrap(), MountFlags::NOSUID).unwrap();
+    w.write("d/g", "kept").unwrap();
+    volume.failed.store(true, Ordering::Relaxed);
+    assert_eq!(w.at("d").unwrap().mount().flags(), MountFlags::NOSUID | MountFlags::RDONLY);
+    assert_eq!(w.write("d/g", ""), Err(Errno::EROFS));
+    assert_eq!(w.mkdir("d/x"), Err(Errno::EROFS));
+    assert_eq!(w.read("d/g").unwrap(), "kept");
 }
 
 #[test]

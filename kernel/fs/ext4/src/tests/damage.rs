@@ -64,6 +64,29 @@ fn a_wrong_directory_is_an_error_and_ends_the_writing() {
 }
 
 #[test]
+fn without_its_root_directory_a_volume_is_refused() {
+    let mut image = sample();
+    let block = block_of(&image, "blocks /", "");
+    // Neither names nor lengths of entries make sense.
+    image[block * 1024..][..1024].fill(0xff);
+    let device: Arc<dyn kdevice::BlockDevice> = FakeDisk::new(image);
+    let refused = Volume::mount(&device, Arc::new(TestEnvironment::default()), options());
+    assert!(matches!(refused, Err(MountError::Refused(_))));
+}
+
+#[test]
+fn a_root_directory_with_a_wrong_checksum_is_shown() {
+    let mut image = sample();
+    let block = block_of(&image, "blocks /", "");
+    image[block * 1024 + 1023] ^= 1;
+    let bench = mount_with(FakeDisk::new(image), options());
+    assert_eq!(bench.environment.log.lock().len(), 1);
+    assert!(bench.mounted.flags().contains(MountFlags::RDONLY));
+    let one = bench.root().lookup(b"one").unwrap();
+    assert_eq!(read(&one, 0, 6000).unwrap(), [1; 5000]);
+}
+
+#[test]
 fn what_is_no_ext4_is_refused() {
     kmm::hosted::start();
     for image in [alloc::vec![0; 1 << 20], alloc::vec![0xff; 512], alloc::vec![0; 4096]] {
