@@ -158,10 +158,12 @@ impl Machine {
     fn volumes(&self, line: &mut CommandLine) {
         for (index, volume) in self.volumes.iter().enumerate() {
             let read_only = if volume.read_only { "on" } else { "off" };
-            // The guest's flushes reach the disk of the host; writes in between need not.
+            // The guest's flushes reach the disk of the host; writes in between need not. What the
+            // host has no room for is an error in the guest: QEMU would stop the machine without a
+            // word.
             let prefix = format!(
                 "if=none,id=volume{index},format=raw,cache=writeback,discard=unmap,\
-                 readonly={read_only},file="
+                 werror=report,rerror=report,readonly={read_only},file="
             );
             line.pair("-drive", joined(&prefix, &volume.path));
             let (bus, serial) = (self.bus(), volume.serial_at(index));
@@ -241,6 +243,7 @@ mod tests {
         let mut machine = machine(Boot::Kernel("k".into()));
         machine.volumes = vec!["a,b.img:/data:ro".parse().unwrap()];
         let line = text(&machine);
+        assert!(line.contains("werror=report"), "{line}");
         assert!(line.contains("readonly=on,file=a,,b.img"), "{line}");
         assert!(line.contains("virtio-blk-device,drive=volume0,serial=volume0"), "{line}");
         assert!(

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -48,9 +49,9 @@ pub enum Error {
     /// The file cannot be opened.
     #[error("cannot open the volume {}: {}", .0.display(), .1)]
     Open(PathBuf, io::Error),
-    /// It is not a file.
-    #[error("the volume {} is not a file", .0.display())]
-    NotFile(PathBuf),
+    /// It is neither a file nor a disk.
+    #[error("the volume {} is not a disk image", .0.display())]
+    NotImage(PathBuf),
     /// There is something else in it.
     #[error("the volume {} has no ext4 file system", .0.display())]
     NotExt4(PathBuf),
@@ -81,15 +82,22 @@ impl Error {
             Self::Open(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 Some("to mount it without writing, put :ro behind".to_owned())
             }
+            Self::NotImage(_) => Some(
+                "a volume is the image of a disk; kernel build --include takes directories, and \
+                 kernctl volume create --from makes a volume of one"
+                    .to_owned(),
+            ),
+            // Whoever had one there must not be told to make another.
             Self::NotExt4(path) => Some(format!(
-                "the image has to be raw, without partitions: mkfs.ext4 -F {}",
+                "the image has to be raw, without partitions; if there was a file system on it, try \
+                 e2fsck -f on a copy of {0}, if it is new, mkfs.ext4 {0}",
                 path.display()
             )),
             Self::InUse(_) => {
                 Some("stop the guest that has it; only :ro volumes can be shared".to_owned())
             }
             Self::TooMany(_) => Some("put what belongs together into one volume".to_owned()),
-            Self::Open(..) | Self::NotFile(_) | Self::Twice(..) => None,
+            Self::Open(..) | Self::Twice(..) => None,
         }
     }
 }
@@ -150,12 +158,13 @@ impl Volume {
     /// system, and no other machine writes to it.
     pub fn check(&self) -> Result<(), Error> {
         let open = |error| Error::Open(self.path.clone(), error);
+        // Before it is opened: a directory cannot be opened for writing, and a pipe waits.
+        let kind = std::fs::metadata(&self.path).map_err(open)?.file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(Error::NotImage(self.path.clone()));
+        }
         let mut file =
             OpenOptions::new().read(true).write(!self.read_only).open(&self.path).map_err(open)?;
-        let kind = file.metadata().map_err(open)?.file_type();
-        if kind.is_dir() || kind.is_char_device_or_pipe() {
-            return Err(Error::NotFile(self.path.clone()));
-        }
         if !is_ext4(&mut file) {
             return Err(Error::NotExt4(self.path.clone()));
         }
@@ -200,17 +209,6 @@ fn is_ext4(file: &mut File) -> bool {
     let mut magic = [0; 2];
     let read = file.seek(SeekFrom::Start(MAGIC_AT)).and_then(|_| file.read_exact(&mut magic));
     read.is_ok() && magic == MAGIC
-}
-
-trait Kind {
-    fn is_char_device_or_pipe(&self) -> bool;
-}
-
-impl Kind for std::fs::FileType {
-    fn is_char_device_or_pipe(&self) -> bool {
-        use std::os::unix::fs::FileTypeExt;
-        self.is_char_device() || self.is_fifo() || self.is_socket()
-    }
 }
 
 #[cfg(test)]
@@ -272,5 +270,10 @@ mod tests {
         let other = Volume { target: "/other".into(), ..volume.clone() };
         assert!(matches!(check_all(&[volume.clone(), other]), Err(Error::Twice("file", _))));
         std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let directory = volume.check().unwrap_err();
+        std::fs::remove_dir(&path).unwrap();
+        assert!(matches!(directory, Error::NotImage(_)), "{directory}");
+        assert!(directory.advice().is_some_and(|advice| advice.contains("--include")));
     }
 }
