@@ -87,7 +87,6 @@ const RUNGS: &[Rung] = &[
 const NEEDED: &[(&str, &str)] = &[
     ("/usr/share/ovmf/OVMF.fd", "ovmf"),
     ("/usr/lib/grub/i386-pc/multiboot2.mod", "grub-pc-bin"),
-    ("/usr/lib/grub/x86_64-efi/multiboot2.mod", "grub-efi-amd64-bin"),
     ("/usr/bin/grub-mkrescue", "grub-common"),
     ("mkfs.erofs", "erofs-utils"),
     ("fsck.fat", "dosfstools"),

